@@ -1,0 +1,67 @@
+# Every target may be interrupted at any time: the programs it starts end with it and leave nothing behind.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios bench clean
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+SEEDS ?= 50
+export PYTHONUNBUFFERED := 1
+
+help: ## this text
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: ## the virtual environment .venv from the lock files
+	@PYTHON=$(PYTHON) bash tests/cluster/venv.sh $(VENV)
+
+tools: venv ## what the tests' cluster is made of (built once into the user's cache)
+	@$(PY) -m tests.cluster.binaries
+
+demo: tools ## the user document, played on a real cluster
+	@$(PY) -m tests.scenarios.demo
+
+up: tools ## a cluster with the controller on it, for your own kubectl
+	@$(PY) -m tests.cluster up
+
+down: venv ## end the cluster of `make up`
+	@$(PY) -m tests.cluster down
+
+status: venv ## what runs of the cluster of `make up`
+	@$(PY) -m tests.cluster status
+
+check: venv ## lint, format, types, floors, tidiness
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest -q tests/test_tidy.py
+
+unit: venv ## core and machines, every branch of them
+	$(VENV)/bin/coverage run --data-file=.coverage.unit --source=controller.core,controller.machines \
+		-m pytest -q tests/core tests/machines
+	$(VENV)/bin/coverage report --data-file=.coverage.unit --fail-under=100
+
+sim: venv ## the whole controller in virtual time against a hostile world (SEEDS=50)
+	$(PY) -m tests.sim.run --seeds $(SEEDS)
+
+mutants: venv ## break one rule at a time: the simulation must notice
+	$(PY) -m tests.sim.mutants
+
+contract: tools ## one suite against the simulated world and the real servers
+	$(PY) -m pytest -q tests/wire tests/contract tests/cluster
+
+scenarios: tools ## stories on the real cluster
+	$(PY) -m pytest -q tests/scenarios
+
+bench: tools ## load, beside what the bare servers can do
+	$(PY) -m tests.load.bench
+
+test: ## everything
+	@bash tests/cluster/everything.sh
+
+clean: ## forget what was made here (not the user's cache of binaries)
+	@if [ -d .cluster ] && [ -x $(PY) ]; then $(PY) -m tests.cluster down; fi
+	rm -rf $(VENV) build dist *.egg-info .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find controller tests -name __pycache__ -type d -prune -exec rm -rf {} +
