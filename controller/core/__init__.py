@@ -1,0 +1,1 @@
+"""FLOOR 0: values and rules; sync, pure and total."""
