@@ -1,0 +1,494 @@
+"""decide() for one owner of pods: give its port an address, or let its ports go (contract §4, §5).
+
+Key: the owner (namespace, podName), so that all launcher pods of a VM are one key and every port of a vanished pod
+is found by who owned it. On the way up: port, IP, pod annotations; on the way down: port, then IP (Rule 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.core import ipam, naming
+from controller.core.addresses import Address, format_address, parse_mac
+from controller.core.catalogue import Message, Reason, say
+from controller.core.decisions import binding
+from controller.core.decisions.placement import Ask, Entry, Refused, parse_entry
+from controller.core.decisions.reservation import finalized, grant_fields
+from controller.core.effects import (
+    ConfirmGone,
+    Create,
+    Decision,
+    Delete,
+    DropPort,
+    Effect,
+    Patch,
+    Promise,
+    PutPort,
+    Tell,
+    Withdraw,
+)
+from controller.core.faults import Malformed
+from controller.core.objects import FINALIZER, Kind
+from controller.core.rows import VENDOR, PortRow
+
+if TYPE_CHECKING:
+    from controller.core.addresses import Family
+    from controller.core.decisions.binding import Bidder
+    from controller.core.decisions.placement import Place
+    from controller.core.ipam import Book, Grant
+    from controller.core.objects import Ip, Pod, Recorded, Seconds
+
+SCHEDULING_GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too
+POD_UID: Final = "pod-uid"
+_OWN: Final = frozenset({"ip_address", "mac_address", "logical_switch", "allocated"})
+RETAINED: Final = ("StatefulSet", "VirtualMachine")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What exists under one port name of this owner."""
+
+    port: str
+    ip: Ip | None = None
+    row: PortRow | None = None
+    recorded: Recorded | None = None  # of a granted IP, reservation or not
+    promised: bool = False
+
+    @property
+    def reserved(self) -> bool:
+        """True if a user decided that the address stays."""
+        return self.recorded is not None and self.recorded.reserved == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that may be known for one owner. Possibly stale, never torn."""
+
+    owner: naming.Owner
+    bidders: tuple[Bidder, ...]  # its live pods that take part, newest last
+    place: Place | None  # the subnet of the newest bidder, None without bidders
+    held: tuple[Held, ...]  # every port of this owner that anything names, the bidder's own included
+    book: Book
+    unreadable: Message | None  # why the bidder's annotations cannot be read
+    reservation_refusal: Message | None  # why the IP of the bidder's port is not granted yet, if it was tried
+    gone_proved: bool  # this process has seen the pod and seen it go
+    patient: bool
+    dice: int
+    age: Seconds  # of the newest bidder, by the wall clock
+    finished: Pod | None = None  # a pod of this owner that has ended and is still to be seen
+    pod_nic_type: str = "veth-pair"
+
+
+def decide(view: View, now: Seconds) -> Decision:
+    """What this owner needs now; empty when it is as it should be."""
+    bidder = view.bidders[-1] if view.bidders else None
+    released: list[Effect] = []
+    for held in view.held:
+        if bidder is None or held.port != bidder.port:
+            released += _release(view, held)
+    if bidder is None:
+        return Decision(tuple(released), tells=_farewell(view) if released else ())
+    mine = next((h for h in view.held if h.port == bidder.port), Held(bidder.port))
+    try:
+        decision = _serve(view, bidder, mine, now)
+    except Refused as refused:
+        decision = _refuse(bidder, mine, refused.message, refused.waits)
+    return replace(decision, effects=(*released, *decision.effects))
+
+
+# -- on the way down ----------------------------------------------------------------------------------------------
+
+
+def _release(view: View, held: Held) -> list[Effect]:
+    """Port first, then the IP object; its finalizer is taken off when the IP's own key sees the deletion."""
+    effects: list[Effect] = []
+    if held.promised and held.row is None and held.ip is None:
+        return [Withdraw(held.port)]
+    if _kept(held):
+        return []
+    if held.row is not None and held.row.ours and held.row.type == "":
+        effects.append(DropPort(held.row))
+    if held.ip is not None and _ends_with_its_pod(held, held.ip):
+        effects.append(Delete(Kind.IP, "", held.port, held.ip.metadata.uid))
+    if effects and not view.gone_proved and not view.bidders:
+        effects.insert(0, ConfirmGone(view.owner.namespace, view.owner.name))
+    return effects
+
+
+def _farewell(view: View) -> tuple[Tell, ...]:
+    """A finished pod is told that its address is free again; one that is gone cannot be told."""
+    if view.finished is None:
+        return ()
+    meta = view.finished.metadata
+    notes = [(h.port, h.recorded) for h in view.held if h.recorded is not None]
+    return tuple(
+        Tell(
+            Kind.POD,
+            meta.namespace,
+            meta.name,
+            meta.uid,
+            say(Reason.POD_NETWORK_RELEASED, "nic", port=port, subnet=r.subnet, address=binding.addresses(r)),
+        )
+        for port, r in notes
+    )
+
+
+def _kept(held: Held) -> bool:
+    """A StatefulSet's or VM's address outlives its pods; what ends it is the owner's end (contract §5)."""
+    kept = held.recorded is not None and held.recorded.pod_type in RETAINED
+    return kept and not held.reserved and held.ip is not None and not held.ip.metadata.deleting
+
+
+def _ends_with_its_pod(held: Held, ip: Ip) -> bool:
+    """Only an IP that the pod flow made, carrying our finalizer, and not yet on its way out."""
+    ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and not naming.special(ip)
+    return ordinary and not held.reserved and ip.metadata.ours and not ip.metadata.deleting
+
+
+# -- on the way up ------------------------------------------------------------------------------------------------
+
+
+def _refuse(
+    bidder: Bidder, held: Held, message: Message, waits: tuple[tuple[str, ...], ...], after: Seconds | None = None
+) -> Decision:
+    """No address now: said on the pod under the exact reason and under Kube-OVN's name for it."""
+    idle = (Withdraw(held.port),) if held.promised and not bidder.running else ()
+    meta = bidder.object.metadata
+    also = say(Reason.ACQUIRE_ADDRESS_FAILED, "stage", reason=message.reason, text=message.text)
+    told = [message] if message.reason is Reason.VALIDATE_POD_NETWORK_FAILED else [message, also]
+    tells = tuple(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, m) for m in told)
+    return Decision(idle, requeue_after=after, waits=waits, refusal=message, tells=tells)
+
+
+def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
+    pod, place = bidder.object, view.place
+    assert place is not None  # noqa: S101 - there is a place wherever there is a bidder
+    if naming.CUT_OFF in pod.metadata.annotations:
+        return Decision()
+    if not bidder.running and not pod.spec.node_name and view.age < SCHEDULING_GRACE:
+        return Decision(requeue_after=SCHEDULING_GRACE - max(view.age, 0.0))
+    _check_pod(view, bidder, held)
+    if place.problem is not None:
+        if bidder.running:  # it has its network; what is wrong with its subnet is said on the subnet
+            return Decision(waits=place.waits)
+        raise Refused(place.problem, place.waits)
+    assert place.plan is not None  # noqa: S101 - a place without a problem has a plan
+    if not place.switch:
+        raise Refused(say(Reason.SUBNET_NOT_FOUND, "switch", subnet=place.name), (("switch", place.name),))
+    wait = _reservation_first(view, bidder, held)
+    if wait is not None:
+        return wait
+    answer = _choose(view, bidder, held, now)
+    if isinstance(answer, ipam.Refusal):
+        return _refuse(bidder, held, answer.message, answer.waits, answer.retry_after)
+    return _realise(view, bidder, held, answer)
+
+
+def _check_pod(view: View, bidder: Bidder, held: Held) -> None:
+    if held.row is not None and not held.row.ours:
+        why = "a logical switch port of another system has this name"
+        raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why), (("port", bidder.port),))
+    if view.unreadable is not None:
+        raise Refused(view.unreadable)
+    if naming.VIP_ANNOTATION in bidder.object.metadata.annotations:
+        raise Refused(say(Reason.VIP_DEPRECATED, "use", ip=bidder.port))
+    why = naming.name_problem(bidder.port)
+    if why:
+        raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why))
+
+
+def _reservation_first(view: View, bidder: Bidder, held: Held) -> Decision | None:
+    """Whether the pod must wait for, or may not use, the IP of its name; None if it may go on.
+
+    A pod that runs already goes on with what it has, whatever becomes of the IP (contract §3).
+    """
+    ip = held.ip
+    if ip is None or bidder.running:
+        return None
+    topic = (("ip", held.port),)
+    if ip.metadata.deleting:
+        raise Refused(say(Reason.RESERVATION_MISMATCH, "terminating", ip=held.port), topic)
+    if held.recorded is None:
+        if held.row is not None or held.promised or ip.metadata.labels.get(naming.RESERVED) == "false":
+            return None  # our own allocation was under way first: the IP is adopted, or refused
+        if view.reservation_refusal is None:
+            return Decision(waits=topic)
+        why = view.reservation_refusal.text
+        raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=held.port, why=why), topic)
+    if not held.reserved:
+        return None
+    clash = binding.clash(bidder, held.port, held.recorded)
+    if clash is not None:
+        raise Refused(clash, topic)
+    return None
+
+
+def _choose(view: View, bidder: Bidder, held: Held, now: Seconds) -> Grant | ipam.Refusal:
+    """The pod's address: what it runs with, its reservation, what it holds, what it asks for, or a free one."""
+    plan = view.place.plan if view.place else None
+    assert plan is not None  # noqa: S101 - checked by _serve
+    ask = bidder.ask or Ask()
+    want = ipam.Want(held.port, dice=view.dice, patient=view.patient, mac=ask.mac)
+    if bidder.running:
+        return _again(view, plan, want, held, bidder.address, bidder.mac, now)
+    if held.reserved and held.recorded is not None:
+        recorded = held.recorded
+        return _unshared(view, plan.name, held.port, binding.addresses(recorded), recorded.mac_address)
+    if ask.entry is not None:
+        return ipam.choose(view.book, plan, replace(want, v4=ask.entry.v4, v6=ask.entry.v6), now)
+    if ask.pool:
+        return _from_list(view, want, ask.pool, bidder, now)
+    if _former_life(bidder, held):
+        want = replace(want, port=f"{held.port} (new)")
+    return ipam.choose(view.book, plan, want, now)
+
+
+def _grant_of(addresses: str, mac: str) -> Grant:
+    entry = parse_entry(addresses) if addresses else Entry()
+    return ipam.Grant(entry.v4, entry.v6, parse_mac(mac) if mac else 0)
+
+
+def _again(
+    view: View, plan: ipam.SubnetPlan, want: ipam.Want, held: Held, addresses: str, mac: str, now: Seconds
+) -> Grant | ipam.Refusal:
+    """A running pod has what it runs with, wherever the subnet's CIDR went, if a record of ours says so too.
+
+    With the pod's word alone it is checked like a request: anybody may write annotations.
+    """
+    try:
+        grant = _grant_of(addresses, mac)
+    except Malformed as why:
+        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key="ip_address", why=why)) from None
+    kept = view.book.kept(plan.name, held.port)
+    if (kept.v4, kept.v6) == (grant.v4, grant.v6):
+        return grant
+    named = ipam.choose(view.book, plan, replace(want, v4=grant.v4, v6=grant.v6, mac=grant.mac or None), now)
+    return named if isinstance(named, ipam.Refusal) else grant
+
+
+def _unshared(view: View, subnet: str, port: str, addresses: str, mac: str) -> Grant | ipam.Refusal:
+    """A reservation's address for its own pod, unless two records claim it (Rule 5: the live one goes on)."""
+    grant = _grant_of(addresses, mac)
+    pairs: tuple[tuple[Family, int | None], ...] = ((4, grant.v4), (6, grant.v6))
+    for family, value in pairs:
+        address = Address(family, value or 0)
+        rivals = [h for h in view.book.holders(subnet, address) if h != port] if value is not None else []
+        if rivals:
+            text = say(
+                Reason.ADDRESS_CONFLICT, "held", address=format_address(address), subnet=subnet, owner=", ".join(rivals)
+            )
+            return ipam.Refusal(text, (ipam.address_topic(subnet, address),))
+    return grant
+
+
+def _from_list(
+    view: View, want: ipam.Want, pool: tuple[Entry, ...], bidder: Bidder, now: Seconds
+) -> Grant | ipam.Refusal:
+    """The first entry that is free; a StatefulSet's pod has the entry of its ordinal (kube-ovn-behaviour §8.8)."""
+    place = view.place
+    assert place is not None and place.plan is not None  # noqa: S101, PT018 - checked by _serve
+    number = naming.pod_ordinal(bidder.object)
+    if number is not None:
+        pool = pool[number : number + 1]
+    mine = view.book.kept(place.name, want.port)
+    ordered = sorted(pool, key=lambda e: (e.v4, e.v6) != (mine.v4, mine.v6))
+    waits: list[tuple[str, ...]] = [("plan", place.name)]
+    for entry in ordered:
+        answer = ipam.choose(view.book, place.plan, replace(want, v4=entry.v4, v6=entry.v6), now)
+        if not isinstance(answer, ipam.Refusal):
+            return answer
+        waits += answer.waits
+    texts = bidder.object.metadata.annotations.get(naming.PREFIX + "ip_pool", "")
+    return ipam.Refusal(say(Reason.ADDRESS_CONFLICT, "list", addresses=texts, subnet=place.name), tuple(waits))
+
+
+def _former_life(bidder: Bidder, held: Held) -> bool:
+    """True if the port was made for another pod of this name: a new pod gets a fresh address and MAC (§21 there)."""
+    made_for = held.row.external(POD_UID) if held.row is not None else ""
+    return bidder.kind == "" and made_for not in {"", bidder.object.metadata.uid}
+
+
+# -- making it so -------------------------------------------------------------------------------------------------
+
+
+def _realise(view: View, bidder: Bidder, held: Held, grant: Grant) -> Decision:
+    """Port, then IP, then the pod's annotations: each only where it differs (Rule 3, Rule 4)."""
+    place = view.place
+    assert place is not None  # noqa: S101 - checked by _serve
+    effects: list[Effect] = []
+    row = _row(view, bidder, grant, place, held.row)
+    row_differs = held.row is None or held.row._replace(uuid="") != row
+    if row_differs or not bidder.running:
+        effects.append(Promise(held.port, place.name, grant.v4, grant.v6, grant.mac or None))
+    if row_differs:
+        effects.append(PutPort(row, held.row))
+    effects += _ip_effects(bidder, held, grant, place)
+    notes = _annotations(view, bidder, grant, place)
+    if notes:
+        meta = bidder.object.metadata
+        effects += [
+            Patch(Kind.POD, p.metadata.namespace, p.metadata.name, _pod_body(p, notes))
+            for p in (b.object for b in view.bidders)
+            if p is bidder.object or not _says(p, notes)
+        ]
+        if not bidder.running:
+            told = say(
+                Reason.POD_NETWORK_ALLOCATED,
+                "nic",
+                provider=naming.OVN,
+                subnet=place.name,
+                address=notes.get(naming.PREFIX + "ip_address", ""),
+                mac=notes.get(naming.PREFIX + "mac_address", ""),
+                port=held.port,
+            )
+            return Decision(tuple(effects), tells=(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, told),))
+    if effects and isinstance(effects[-1], Promise):
+        return Decision()  # nothing is left to write: the promise would be one without a record to come
+    return Decision(tuple(effects))
+
+
+def _pod_body(pod: Pod, notes: dict[str, str]) -> dict[str, Any]:
+    return {"metadata": {"uid": pod.metadata.uid, "annotations": notes}}
+
+
+def _says(pod: Pod, notes: dict[str, str]) -> bool:
+    have = pod.metadata.annotations
+    return all(have.get(key) == value for key, value in notes.items())
+
+
+def _others_ids(bidder: Bidder, row: PortRow | None) -> dict[str, str]:
+    """External ids that other parts of Kube-OVN keep on a running pod's port (security groups, vips) stay there."""
+    return dict(row.external_ids) if row is not None and bidder.running else {}
+
+
+def _row(view: View, bidder: Bidder, grant: Grant, place: Place, row: PortRow | None) -> PortRow:
+    """The Logical_Switch_Port, column by column as Kube-OVN writes it (kube-ovn-behaviour §5.1)."""
+    texts = grant_fields(grant.v4, grant.v6, grant.mac or None)
+    line = " ".join(filter(None, (texts["macAddress"], texts["v4IpAddress"], texts["v6IpAddress"])))
+    notes = bidder.object.metadata.annotations
+    addresses = {line} | ({"unknown"} if notes.get(naming.PREFIX + "layer2_forward") == "true" else set())
+    secured = (line,) if notes.get(naming.PREFIX + "port_security") == "true" else ()
+    ids = _others_ids(bidder, row) | {"vendor": VENDOR, "ls": place.name, "pod": str(view.owner)}
+    ids[POD_UID] = bidder.object.metadata.uid
+    return PortRow(bidder.port, tuple(sorted(addresses)), tuple(sorted(ids.items())), secured)
+
+
+def _ip_effects(bidder: Bidder, held: Held, grant: Grant, place: Place) -> list[Effect]:
+    """Make the IP object say so. A terminating one is left alone (bug row 42), a foreign one too (bug row 33)."""
+    ip, pod = held.ip, bidder.object
+    if ip is None:
+        return [Create(Kind.IP, "", held.port, _ip_object(bidder, held.port, grant, place))]
+    if ip.metadata.deleting or naming.special(ip):
+        return []
+    granted = held.recorded is not None
+    if not granted and ip.metadata.finalizers and not ip.metadata.ours:
+        return []
+    if not granted and not _adoptable(bidder, ip, grant):
+        return []
+    if held.reserved and held.recorded is not None and not bidder.runs_with(held.recorded) and bidder.running:
+        return []  # the pod goes on with its own address, the reservation keeps its own (both are marked)
+    node = pod.spec.node_name or ip.spec.node_name
+    wanted = _ip_spec(bidder, grant, place, node)
+    if held.reserved and held.recorded is not None:
+        wanted = {"nodeName": node}
+    return _ip_patch(held, ip, wanted, place, node)
+
+
+def _adoptable(bidder: Bidder, ip: Ip, grant: Grant) -> bool:
+    """A user's request written while the pod's own allocation was under way: adopted if it asks for nothing else."""
+    if ip.fault:
+        return False
+    if ip.metadata.labels.get(naming.RESERVED) == "false":
+        return True
+    spec, has = ip.spec, grant_fields(grant.v4, grant.v6, grant.mac or None)
+    who = (spec.subnet, spec.pod_type, spec.namespace, spec.pod_name)
+    same = who == (bidder.subnet, bidder.kind, bidder.owner.namespace, bidder.owner.name)
+    asked = ((spec.v4_ip_address, "v4IpAddress"), (spec.v6_ip_address, "v6IpAddress"), (spec.mac_address, "macAddress"))
+    return same and all(text in {"", has[field]} for text, field in asked)
+
+
+def _ip_patch(held: Held, ip: Ip, wanted: dict[str, Any], place: Place, node: str) -> list[Effect]:
+    """One merge patch with what differs; an adopted request becomes a reservation by its label."""
+    have = ip.spec
+    present = {
+        "podName": have.pod_name,
+        "namespace": have.namespace,
+        "subnet": have.subnet,
+        "podType": have.pod_type,
+        "nodeName": have.node_name,
+        "ipAddress": have.ip_address,
+        "v4IpAddress": have.v4_ip_address,
+        "v6IpAddress": have.v6_ip_address,
+        "macAddress": have.mac_address,
+    }
+    spec = {key: value for key, value in wanted.items() if present[key] != value}
+    reserved = held.reserved or (held.recorded is None and ip.metadata.labels.get(naming.RESERVED) != "false")
+    labels = naming.labels(place.name, node, reserved=reserved)
+    stale = {old: None for old in (have.subnet,) if old not in {place.name, ""} and old in ip.metadata.labels}
+    changed = {k: v for k, v in labels.items() if ip.metadata.labels.get(k) != v}
+    metadata: dict[str, Any] = {"labels": changed | stale} if changed or stale else {}
+    if not ip.metadata.ours:
+        metadata["finalizers"] = finalized(ip)
+    if not spec and not metadata:
+        return []
+    if held.recorded is None and spec:
+        spec |= {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
+    body: dict[str, Any] = {"metadata": {"resourceVersion": ip.metadata.resource_version, **metadata}}
+    return [Patch(Kind.IP, "", held.port, body | ({"spec": spec} if spec else {}))]
+
+
+def _ip_spec(bidder: Bidder, grant: Grant, place: Place, node: str) -> dict[str, Any]:
+    return {
+        "podName": bidder.owner.name,
+        "namespace": bidder.owner.namespace,
+        "subnet": place.name,
+        "podType": bidder.kind,
+        "nodeName": node,
+        **grant_fields(grant.v4, grant.v6, grant.mac or None),
+    }
+
+
+def _ip_object(bidder: Bidder, port: str, grant: Grant, place: Place) -> dict[str, Any]:
+    node = bidder.object.spec.node_name
+    lists: dict[str, Any] = {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
+    return {
+        "apiVersion": "kubeovn.io/v1",
+        "kind": "IP",
+        "metadata": {
+            "name": port,
+            "labels": naming.labels(place.name, node, reserved=False),
+            "finalizers": [FINALIZER],
+        },
+        "spec": _ip_spec(bidder, grant, place, node) | lists,
+    }
+
+
+def _annotations(view: View, bidder: Bidder, grant: Grant, place: Place) -> dict[str, str]:
+    """What the pod's annotations lack, `{}` if nothing: all of one NIC in one patch (kube-ovn-behaviour §4.5)."""
+    subnet = place.subnet
+    assert subnet is not None  # noqa: S101 - a place with a plan has a subnet
+    texts = grant_fields(grant.v4, grant.v6, grant.mac or None)
+    spec = subnet.spec
+    wanted = {
+        "ip_address": texts["ipAddress"],
+        "mac_address": texts["macAddress"],
+        "cidr": spec.cidr_block,
+        "gateway": spec.gateway,
+        "logical_switch": place.name,
+        "allocated": "true",
+    }
+    notes = bidder.object.metadata.annotations
+    if bidder.running:  # copies of the subnet's fields are what the pod was started with: they stay
+        wanted = {k: v for k, v in wanted.items() if k in _OWN or naming.PREFIX + k not in notes}
+    if not notes.get(naming.PREFIX + "pod_nic_type"):
+        wanted["pod_nic_type"] = view.pod_nic_type
+    if bidder.kind == "VirtualMachine":
+        wanted["virtualmachine"] = bidder.owner.name
+    routed_by_ovn = spec.vpc and (not spec.vlan or spec.logical_gateway or spec.u2o_interconnection)
+    if routed_by_ovn and not bidder.running:
+        wanted["logical_router"] = spec.vpc
+    if bidder.object.spec.node_name:
+        wanted["routed"] = "true"
+    keyed = {naming.PREFIX + key: value for key, value in wanted.items()}
+    return {key: value for key, value in keyed.items() if notes.get(key) != value}

@@ -1,0 +1,112 @@
+"""Every derived name, label and annotation key; one function makes each, the same one that finds it again.
+
+Bug rows 19, 41 and 56 are names derived in two ways: so there is one way (contract §1, kube-ovn-behaviour §4).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from controller.core.objects import Ip, OwnerRef, Pod
+
+OVN: Final = "ovn"
+PREFIX: Final = "ovn.kubernetes.io/"
+RESERVED: Final = PREFIX + "ip_reserved"
+SUBNET_LABEL: Final = PREFIX + "subnet"
+NODE_LABEL: Final = PREFIX + "node-name"
+VIP_ANNOTATION: Final = PREFIX + "vip"
+DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
+COOLDOWN: Final = "keepip.io/cooldown"
+CUT_OFF: Final = "keepip.io/cut-off"
+DEFAULT_VPC: Final = "ovn-cluster"
+DEFAULT_SUBNET: Final = "ovn-default"
+NAME_MAX: Final = 253
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+
+class Owner(NamedTuple):
+    """The IPAM owner: a pod by its own name, or a VM's pods by the VM's name (contract §1)."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def port_name(owner: Owner, provider: str = OVN) -> str:
+    """The name of port, IP and Logical_Switch_Port: `<podName>.<namespace>[.<provider>]`."""
+    base = f"{owner.name}.{owner.namespace}"
+    return base if provider in {OVN, ""} else f"{base}.{provider}"
+
+
+def owner_of(pod: Pod) -> Owner:
+    """Who holds the pod's addresses: successive launcher pods of a VM are one owner (bug row 38)."""
+    vm = _controller_of(pod, "VirtualMachineInstance", "kubevirt.io/")
+    return Owner(pod.metadata.namespace, vm.name if vm else pod.metadata.name)
+
+
+def pod_type(pod: Pod) -> str:
+    """`""`, `StatefulSet` or `VirtualMachine`, as an IP's spec.podType says it."""
+    if _controller_of(pod, "VirtualMachineInstance", "kubevirt.io/"):
+        return "VirtualMachine"
+    sts = _controller_of(pod, "StatefulSet", "apps/")
+    return "StatefulSet" if sts and ordinal(pod.metadata.name, sts.name) is not None else ""
+
+
+def ordinal(pod: str, stateful_set: str) -> int | None:
+    """The number behind `<statefulset>-`; None if the name does not have that form (W30: no guess)."""
+    head, dash, tail = pod.rpartition("-")
+    return int(tail) if dash and head == stateful_set and tail.isascii() and tail.isdigit() else None
+
+
+def pod_ordinal(pod: Pod) -> int | None:
+    """The ordinal of a StatefulSet's pod, None for any other."""
+    sts = _controller_of(pod, "StatefulSet", "apps/")
+    return ordinal(pod.metadata.name, sts.name) if sts else None
+
+
+def _controller_of(pod: Pod, kind: str, group: str) -> OwnerRef | None:
+    for ref in pod.metadata.owner_references:
+        if ref.kind == kind and ref.api_version.startswith(group) and ref.name:
+            return ref
+    return None
+
+
+def special(ip: Ip) -> bool:
+    """True for IPs of nodes and subnets: they occupy their addresses and are never ours to judge (contract §7).
+
+    Judged by shape and maker together, because a user's pod may well be called `node-1` or `mcast-querier`
+    (kube-ovn-behaviour §1, name ambiguity): only a controller's own object has a finalizer of ours or an owner.
+    """
+    if not (ip.metadata.ours or ip.metadata.owner_references):
+        return False
+    name = ip.metadata.name
+    if name.startswith("node-"):
+        return ip.spec.namespace == ""
+    return name.startswith(("u2o-interconnection.", "mcast-querier.")) and ip.spec.pod_name == name
+
+
+def labels(subnet: str, node: str, *, reserved: bool) -> dict[str, str]:
+    """The four labels of an IP; one that Kubernetes would not accept is left out (W42): spec has the same facts."""
+    wanted = {RESERVED: "true" if reserved else "false", SUBNET_LABEL: subnet, NODE_LABEL: node, subnet: ""}
+    return {k: v for k, v in wanted.items() if _LABEL_VALUE.fullmatch(v) and _label_key(k)}
+
+
+def _label_key(key: str) -> bool:
+    return key.startswith(PREFIX) or (key != "" and _LABEL_VALUE.fullmatch(key) is not None)
+
+
+def name_problem(name: str) -> str:
+    """Why an IP of that name cannot exist, or ""."""
+    if len(name) > NAME_MAX:
+        return f"an IP's name may have {NAME_MAX} characters, this one has {len(name)}"
+    return ""
+
+
+def is_ovn(provider: str) -> bool:
+    """True for a provider whose ports are Logical_Switch_Ports (kube-ovn-behaviour §1, OVN subnet)."""
+    parts = provider.split(".")
+    return provider in {"", OVN} or (len(parts) == 3 and parts[2] == OVN)  # noqa: PLR2004 - <nad>.<namespace>.ovn

@@ -1,0 +1,337 @@
+"""Frozen views of the Kubernetes objects we read, with only the fields we use.
+
+`parse` is total over whatever an API server may hold: an object with a name always yields a view, one that breaks
+its schema yields a view with `fault` set (contract §8: bad input is an error on that object, nothing else waits).
+Absent and null strings are "" (kube-ovn-behaviour §23.9).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NewType, TypeAlias
+
+import msgspec
+
+from controller.core.faults import Malformed
+
+Seconds: TypeAlias = float
+Uid = NewType("Uid", str)
+
+FINALIZER: Final = "kubeovn.io/kube-ovn-controller"
+OLD_FINALIZER: Final = "kube-ovn-controller"
+OUR_FINALIZERS: Final = frozenset({FINALIZER, OLD_FINALIZER})
+
+
+class Kind(StrEnum):
+    """The kinds that are watched, and Lease, which is only read and written by name."""
+
+    IP = "IP"
+    POD = "Pod"
+    SUBNET = "Subnet"
+    NAMESPACE = "Namespace"
+    NODE = "Node"
+    LEASE = "Lease"
+
+
+class _Base(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Shared settings of all views."""
+
+
+class OwnerRef(_Base, gc=False):
+    """Who made an object."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    api_version: str = ""
+    controller: bool = False
+
+
+class Meta(_Base):
+    """ObjectMeta, the part we use."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = "0"
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: tuple[str, ...] = ()
+    owner_references: tuple[OwnerRef, ...] = ()
+
+    @property
+    def deleting(self) -> bool:
+        """True from the moment a deletion was accepted."""
+        return self.deletion_timestamp is not None
+
+    @property
+    def version(self) -> int:
+        """resourceVersion as a number: comparable within one kind since Kubernetes 1.35 and always so with etcd."""
+        return int(self.resource_version)
+
+    @property
+    def ours(self) -> bool:
+        """True while a finalizer of ours, new or old, keeps the object."""
+        return not OUR_FINALIZERS.isdisjoint(self.finalizers)
+
+
+class Condition(_Base, gc=False):
+    """metav1.Condition as the API holds it."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    observed_generation: int = 0
+    last_transition_time: str = ""
+
+
+class IpSpec(_Base, gc=False):
+    """Kube-OVN's IP spec (kube-ovn-behaviour §3.1) without the legacy attach lists."""
+
+    subnet: str = ""
+    pod_name: str = ""
+    namespace: str = ""
+    pod_type: str = ""
+    node_name: str = ""
+    ip_address: str = ""
+    v4_ip_address: str = ""
+    v6_ip_address: str = ""
+    mac_address: str = ""
+
+
+class Recorded(_Base, gc=False):
+    """What was granted, kept in status so that an edit of the spec can be undone after a restart (contract §3)."""
+
+    subnet: str = ""
+    pod_name: str = ""
+    namespace: str = ""
+    pod_type: str = ""
+    v4_ip_address: str = ""
+    v6_ip_address: str = ""
+    mac_address: str = ""
+    reserved: str = ""
+
+
+class IpStatus(_Base):
+    """Our addition to Kube-OVN's IP (contract §8)."""
+
+    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = 0
+    recorded: Recorded | None = None
+    used_by: str = ""
+
+
+class Ip(_Base):
+    """A kubeovn.io/v1 IP."""
+
+    metadata: Meta
+    spec: IpSpec = IpSpec()
+    status: IpStatus = IpStatus()
+    fault: str = ""
+
+
+class PodSpec(_Base, gc=False):
+    """The part of a pod's spec that decides about its network."""
+
+    node_name: str = ""
+    host_network: bool = False
+    restart_policy: str = "Always"
+
+
+class PodStatus(_Base, gc=False):
+    """The part of a pod's status that says whether it is finished."""
+
+    phase: str = ""
+    reason: str = ""
+
+
+class Pod(_Base):
+    """A v1 Pod."""
+
+    metadata: Meta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+    fault: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """True until the pod is Succeeded or Failed for good (kube-ovn-behaviour §7.1, without its double grace).
+
+        A terminating pod is alive: its port stays until it is gone from the API (contract §4, bug row 30).
+        """
+        phase, policy = self.status.phase, self.spec.restart_policy
+        if phase == "Succeeded":
+            return policy == "Always"
+        if phase == "Failed":
+            return policy != "Never" and self.status.reason != "Evicted"
+        return True
+
+
+class LabelExpression(_Base, gc=False):
+    """One matchExpressions item."""
+
+    key: str = ""
+    operator: str = ""
+    values: tuple[str, ...] = ()
+
+
+class LabelSelector(_Base):
+    """metav1.LabelSelector."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: tuple[LabelExpression, ...] = ()
+
+
+class SubnetSpec(_Base):
+    """The part of Kube-OVN's Subnet spec that decides about addresses (kube-ovn-behaviour §3.2)."""
+
+    provider: str = ""
+    vpc: str = ""
+    vlan: str = ""
+    protocol: str = ""
+    cidr_block: str = ""
+    gateway: str = ""
+    gateway_type: str = ""
+    exclude_ips: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    namespace_selectors: tuple[LabelSelector, ...] = ()
+    default: bool = False
+    private: bool = False
+    enable_lb: bool | None = None
+    logical_gateway: bool = False
+    u2o_interconnection: bool = False
+    nat_outgoing: bool = False
+
+
+class SubnetStatus(_Base):
+    """Kube-OVN's address numbers, mind the letter case, and conditions (kube-ovn-behaviour §3.2)."""
+
+    conditions: tuple[Condition, ...] = ()
+    v4_available: float = msgspec.field(name="v4availableIPs", default=-1)
+    v4_available_range: str = msgspec.field(name="v4availableIPrange", default="?")
+    v4_using: float = msgspec.field(name="v4usingIPs", default=-1)
+    v4_using_range: str = msgspec.field(name="v4usingIPrange", default="?")
+    v6_available: float = msgspec.field(name="v6availableIPs", default=-1)
+    v6_available_range: str = msgspec.field(name="v6availableIPrange", default="?")
+    v6_using: float = msgspec.field(name="v6usingIPs", default=-1)
+    v6_using_range: str = msgspec.field(name="v6usingIPrange", default="?")
+    u2o_interconnection_ip: str = msgspec.field(name="u2oInterconnectionIP", default="")
+    mcast_querier_ip: str = msgspec.field(name="mcastQuerierIP", default="")
+
+
+class Subnet(_Base):
+    """A kubeovn.io/v1 Subnet."""
+
+    metadata: Meta
+    spec: SubnetSpec = SubnetSpec()
+    status: SubnetStatus = SubnetStatus()
+    fault: str = ""
+
+
+class Namespace(_Base):
+    """A v1 Namespace; only its metadata matters here."""
+
+    metadata: Meta
+    fault: str = ""
+
+
+class NodeAddress(_Base, gc=False):
+    """One address of a node."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(_Base, gc=False):
+    """The part of a node's status that names its addresses."""
+
+    addresses: tuple[NodeAddress, ...] = ()
+
+
+class Node(_Base):
+    """A v1 Node."""
+
+    metadata: Meta
+    status: NodeStatus = NodeStatus()
+    fault: str = ""
+
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """The InternalIP texts, as the node reports them."""
+        return tuple(a.address for a in self.status.addresses if a.type == "InternalIP")
+
+
+class LeaseSpec(_Base, gc=False):
+    """coordination.k8s.io/v1 LeaseSpec."""
+
+    holder_identity: str = ""
+    lease_duration_seconds: int = 0
+    acquire_time: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int = 0
+
+
+class Lease(_Base):
+    """A coordination.k8s.io/v1 Lease."""
+
+    metadata: Meta
+    spec: LeaseSpec = LeaseSpec()
+    fault: str = ""
+
+
+Object: TypeAlias = Ip | Pod | Subnet | Namespace | Node | Lease
+
+VIEWS: Final[dict[Kind, type[Object]]] = {
+    Kind.IP: Ip,
+    Kind.POD: Pod,
+    Kind.SUBNET: Subnet,
+    Kind.NAMESPACE: Namespace,
+    Kind.NODE: Node,
+    Kind.LEASE: Lease,
+}
+_DECODERS: Final = {kind: msgspec.json.Decoder(view) for kind, view in VIEWS.items()}
+
+
+class _Bare(_Base):
+    metadata: Meta
+
+
+def parse(kind: Kind, raw: bytes | msgspec.Raw) -> Object:
+    """The view of one object as the API server wrote it; `fault` says what of it could not be read.
+
+    Raises Malformed only for a text that is no object with a name at all.
+    """
+    try:
+        return _DECODERS[kind].decode(raw)
+    except msgspec.ValidationError as broken:
+        return _salvage(kind, raw, broken)
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        raise Malformed(str(broken)) from None
+
+
+def _salvage(kind: Kind, raw: bytes | msgspec.Raw, broken: msgspec.ValidationError) -> Object:
+    """Read again without nulls and with lax types; failing that, keep the name and the fault."""
+    try:
+        whole = _without_nulls(msgspec.json.decode(raw))
+        return msgspec.convert(whole, VIEWS[kind], strict=False)
+    except msgspec.ValidationError:
+        pass
+    except RecursionError:
+        raise Malformed("nested too deeply") from None
+    try:
+        bare = msgspec.convert(whole, _Bare, strict=False)
+    except msgspec.ValidationError as nameless:
+        raise Malformed(str(nameless)) from None
+    return VIEWS[kind](metadata=bare.metadata, fault=str(broken))
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_nulls(v) for v in value if v is not None]
+    return value

@@ -1,0 +1,47 @@
+"""Frozen views of the Northbound rows that we own or read (kube-ovn-behaviour §5)."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+VENDOR: Final = "kube-ovn"
+
+
+class PortRow(NamedTuple):
+    """A Logical_Switch_Port: the columns we compare, field by field (bug row 52).
+
+    `addresses` and `port_security` are sorted tuples of the set's strings; `external_ids` sorted (key, value) pairs,
+    so equal rows are equal values. `uuid` is "" for a row that is not in the database yet.
+    """
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    external_ids: tuple[tuple[str, str], ...] = ()
+    port_security: tuple[str, ...] = ()
+    type: str = ""
+    uuid: str = ""
+
+    def external(self, key: str) -> str:
+        """The external id of that key, or ""."""
+        for k, v in self.external_ids:
+            if k == key:
+                return v
+        return ""
+
+    @property
+    def ours(self) -> bool:
+        """True for a port that Kube-OVN or we made: no other row is ever changed (contract §7)."""
+        return self.external("vendor") == VENDOR
+
+    @property
+    def switch(self) -> str:
+        """The logical switch that the row says it is in."""
+        return self.external("ls")
+
+
+class SwitchRow(NamedTuple):
+    """A Logical_Switch: its name is not unique in the schema, its uuid is."""
+
+    name: str
+    external_ids: tuple[tuple[str, str], ...] = ()
+    uuid: str = ""
