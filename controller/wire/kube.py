@@ -3,11 +3,12 @@
 Costs (2 cores, tech.md 4): its Watch takes 1 966 us for a Pod event, this 20; its session 0.9 ms for a write, this
 0.25.
 
-What DELETE answers, for the version to wait for: the object, whenever it lives on (finalizers, a pod's grace) and
-for a pod also when it is gone: its resourceVersion is that of the deletion. For any other object that is gone at
-once a Status without version: then one consistent list of one item tells a version that is not older than the
-deletion. A watch reaches it with its next event or bookmark, at most a minute later; objects that we delete carry
-our finalizer, so that this is rare.
+Which version to wait for when an object is gone (measured on 1.36). A pod's DELETE answers the pod with the version of
+its deletion. Any other object without finalizers is gone at once, and the answer is a Status without a version; and a
+patch that removes the last finalizer answers the version *before* the deletion. In both cases the answer here is the
+least version that the deletion can have: one more than all that was seen of the kind before the request. A later one
+(from a list) would be exact no more often, and a watch that has nothing else to tell would reach it only with its next
+bookmark, a minute later. An earlier event can satisfy it too soon; what is then tried again is guarded by the uid.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from controller.ports import NotFound, PortError, Unavailable
 from controller.wire.access import Access
 from controller.wire.answers import refusal, silence
 from controller.wire.clock import RealClock
-from controller.wire.stream import Lines, Reader, version_of
+from controller.wire.stream import Lines, Reader, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -131,6 +132,7 @@ class KubeWire:
         self._observe = observe
         self._watch_seconds = watch_seconds
         self._readers = {kind: Reader(kind) for kind in Kind}
+        self._seen = dict.fromkeys(Kind, 0)
 
     async def close(self) -> None:
         """Close every connection; what is under way ends as Unavailable."""
@@ -146,7 +148,9 @@ class KubeWire:
     async def list(self, kind: Kind, token: str = "") -> Page:
         """See ports.Kube.list."""
         query = {"limit": str(PAGE)} | ({"continue": token} if token else {})
-        return self._readers[kind].page(await self._get("list", kind, _PLACES[kind].path(""), query))
+        page = self._readers[kind].page(await self._get("list", kind, _PLACES[kind].path(""), query))
+        self._saw(kind, page.version)
+        return page
 
     async def watch(self, kind: Kind, version: int) -> AsyncIterator[tuple[Change, ...]]:
         """See ports.Kube.watch."""
@@ -161,6 +165,7 @@ class KubeWire:
         async for chunk in self._chunks(kind, query, seconds + _MARGIN):
             changes = tuple(self._readers[kind].changes(lines.feed(chunk)))
             if changes:
+                self._saw(kind, changes[-1].version)
                 yield changes
         if lines.rest:
             raise Unavailable("the watch ended in the middle of a line", unknown=False)
@@ -178,27 +183,28 @@ class KubeWire:
         place = _PLACES[kind]
         named = {"name": name} | ({"namespace": namespace} if place.namespaced else {})
         whole = {"apiVersion": place.api, "kind": str(kind), **body, "metadata": {**body.get("metadata", {}), **named}}
-        return _version(await self._write("create", kind, "POST", place.path(namespace), whole))
+        return self._answered(kind, await self._write("create", kind, "POST", place.path(namespace), whole))
 
     async def patch(self, kind: Kind, namespace: str, name: str, body: Body, subresource: str = "") -> int:
         """See ports.Kube.patch."""
         path = _PLACES[kind].path(namespace, name) + (f"/{subresource}" if subresource else "")
-        return _version(await self._write("patch", kind, "PATCH", path, body))
+        floor = self._seen[kind]
+        answer = await self._write("patch", kind, "PATCH", path, body)
+        version = self._answered(kind, answer)
+        return max(version, floor) + 1 if _gone(answer) else version
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> int:
         """See ports.Kube.delete, and above for what is answered."""
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         path = _PLACES[kind].path(namespace, name)
+        floor = self._seen[kind]
         try:
             answer = await self._ask(
                 _Request("delete", kind, "DELETE", self._url(path, self._server_limit), encode(options))
             )
         except NotFound:
             return 0
-        version = version_of(answer)
-        if version is not None:
-            return version
-        return _version(await self._get("list", kind, _PLACES[kind].path(""), {"limit": "1"}))
+        return floor + 1 if written(answer) is None else self._answered(kind, answer)
 
     async def report(self, body: Body) -> None:
         """See ports.Kube.report."""
@@ -207,6 +213,17 @@ class KubeWire:
             await self._write("report", "Event", "POST", _EVENTS.path(namespace), body)
         except PortError:
             return
+
+    def _saw(self, kind: Kind, version: int) -> None:
+        self._seen[kind] = max(version, self._seen[kind])
+
+    def _answered(self, kind: Kind, answer: bytes) -> int:
+        """The version of the object in an answer: it was written, whatever else may be unreadable."""
+        meta = written(answer)
+        if meta is None:
+            raise Unavailable("an answer without resourceVersion", unknown=True)
+        self._saw(kind, meta.version)
+        return meta.version
 
     # ---- HTTP
 
@@ -295,11 +312,9 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON")
 
 
-def _version(answer: bytes) -> int:
-    version = version_of(answer)
-    if version is None:
-        raise Unavailable("an answer without resourceVersion", unknown=True)
-    return version
+def _gone(answer: bytes) -> bool:
+    meta = written(answer)
+    return meta is not None and meta.gone
 
 
 def _keep_alive(answer: aiohttp.ClientResponse) -> None:

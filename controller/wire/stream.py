@@ -29,6 +29,29 @@ class _Versioned(msgspec.Struct, frozen=True):
     metadata: _ListMeta
 
 
+class Written(msgspec.Struct, frozen=True, rename="camel"):
+    """What the answer to a write says about the object."""
+
+    resource_version: str
+    deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: int | None = None
+    finalizers: list[str] | None = None
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+        return _number(self.resource_version)
+
+    @property
+    def gone(self) -> bool:
+        """True if nothing keeps the object any longer, so that this very write has removed it."""
+        return bool(self.deletion_timestamp) and self.deletion_grace_period_seconds == 0 and not self.finalizers
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    metadata: Written
+
+
 class _Event(msgspec.Struct, frozen=True):
     type: str
     object: msgspec.Raw
@@ -36,6 +59,7 @@ class _Event(msgspec.Struct, frozen=True):
 
 _LIST: Final = msgspec.json.Decoder(_List)
 _VERSIONED: Final = msgspec.json.Decoder(_Versioned)
+_WRITTEN: Final = msgspec.json.Decoder(_Answer)
 _EVENT: Final = msgspec.json.Decoder(_Event)
 # The common case in one pass; what does not fit (bookmarks, errors, broken objects) is looked at again.
 _TYPED: Final[dict[Kind, msgspec.json.Decoder[Any]]] = {
@@ -113,10 +137,10 @@ class Reader:
             return None
 
 
-def version_of(body: bytes) -> int | None:
-    """Read the resourceVersion of an object or list; None if there is none (a Status)."""
+def written(body: bytes) -> Written | None:
+    """Read the answer to a write; None if it is no object (a Status)."""
     try:
-        return _number(_VERSIONED.decode(body).metadata.resource_version)
+        return _WRITTEN.decode(body).metadata
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
