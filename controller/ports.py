@@ -193,5 +193,3 @@ class World:
     kube: Kube
     northbound: Northbound
     clock: Clock
-
-

@@ -232,6 +232,6 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
 )
 
 
-def say(reason: Reason, text: str, **facts: object) -> Message:
+def say(reason: Reason, text: str, /, **facts: object) -> Message:
     """The message of that reason and text, filled in; raises KeyError for a text or fact that does not exist."""
     return Message(reason, CATALOGUE[reason].texts[text].format(**facts))

@@ -37,7 +37,7 @@ class _Base(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Shared settings of all views."""
 
 
-class OwnerRef(_Base, gc=False):
+class OwnerRef(_Base, frozen=True, gc=False):
     """Who made an object."""
 
     kind: str = ""
@@ -47,7 +47,7 @@ class OwnerRef(_Base, gc=False):
     controller: bool = False
 
 
-class Meta(_Base):
+class Meta(_Base, frozen=True):
     """ObjectMeta, the part we use."""
 
     name: str
@@ -78,7 +78,7 @@ class Meta(_Base):
         return not OUR_FINALIZERS.isdisjoint(self.finalizers)
 
 
-class Condition(_Base, gc=False):
+class Condition(_Base, frozen=True, gc=False):
     """metav1.Condition as the API holds it."""
 
     type: str = ""
@@ -89,7 +89,7 @@ class Condition(_Base, gc=False):
     last_transition_time: str = ""
 
 
-class IpSpec(_Base, gc=False):
+class IpSpec(_Base, frozen=True, gc=False):
     """Kube-OVN's IP spec (kube-ovn-behaviour §3.1) without the legacy attach lists."""
 
     subnet: str = ""
@@ -103,7 +103,7 @@ class IpSpec(_Base, gc=False):
     mac_address: str = ""
 
 
-class Recorded(_Base, gc=False):
+class Recorded(_Base, frozen=True, gc=False):
     """What was granted, kept in status so that an edit of the spec can be undone after a restart (contract §3)."""
 
     subnet: str = ""
@@ -116,7 +116,7 @@ class Recorded(_Base, gc=False):
     reserved: str = ""
 
 
-class IpStatus(_Base):
+class IpStatus(_Base, frozen=True):
     """Our addition to Kube-OVN's IP (contract §8)."""
 
     conditions: tuple[Condition, ...] = ()
@@ -125,7 +125,7 @@ class IpStatus(_Base):
     used_by: str = ""
 
 
-class Ip(_Base):
+class Ip(_Base, frozen=True):
     """A kubeovn.io/v1 IP."""
 
     metadata: Meta
@@ -134,7 +134,7 @@ class Ip(_Base):
     fault: str = ""
 
 
-class PodSpec(_Base, gc=False):
+class PodSpec(_Base, frozen=True, gc=False):
     """The part of a pod's spec that decides about its network."""
 
     node_name: str = ""
@@ -142,14 +142,14 @@ class PodSpec(_Base, gc=False):
     restart_policy: str = "Always"
 
 
-class PodStatus(_Base, gc=False):
+class PodStatus(_Base, frozen=True, gc=False):
     """The part of a pod's status that says whether it is finished."""
 
     phase: str = ""
     reason: str = ""
 
 
-class Pod(_Base):
+class Pod(_Base, frozen=True):
     """A v1 Pod."""
 
     metadata: Meta
@@ -171,7 +171,7 @@ class Pod(_Base):
         return True
 
 
-class LabelExpression(_Base, gc=False):
+class LabelExpression(_Base, frozen=True, gc=False):
     """One matchExpressions item."""
 
     key: str = ""
@@ -179,14 +179,14 @@ class LabelExpression(_Base, gc=False):
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(_Base):
+class LabelSelector(_Base, frozen=True):
     """metav1.LabelSelector."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[LabelExpression, ...] = ()
 
 
-class SubnetSpec(_Base):
+class SubnetSpec(_Base, frozen=True):
     """The part of Kube-OVN's Subnet spec that decides about addresses (kube-ovn-behaviour §3.2)."""
 
     provider: str = ""
@@ -207,7 +207,7 @@ class SubnetSpec(_Base):
     nat_outgoing: bool = False
 
 
-class SubnetStatus(_Base):
+class SubnetStatus(_Base, frozen=True):
     """Kube-OVN's address numbers, mind the letter case, and conditions (kube-ovn-behaviour §3.2)."""
 
     conditions: tuple[Condition, ...] = ()
@@ -223,7 +223,7 @@ class SubnetStatus(_Base):
     mcast_querier_ip: str = msgspec.field(name="mcastQuerierIP", default="")
 
 
-class Subnet(_Base):
+class Subnet(_Base, frozen=True):
     """A kubeovn.io/v1 Subnet."""
 
     metadata: Meta
@@ -232,27 +232,27 @@ class Subnet(_Base):
     fault: str = ""
 
 
-class Namespace(_Base):
+class Namespace(_Base, frozen=True):
     """A v1 Namespace; only its metadata matters here."""
 
     metadata: Meta
     fault: str = ""
 
 
-class NodeAddress(_Base, gc=False):
+class NodeAddress(_Base, frozen=True, gc=False):
     """One address of a node."""
 
     type: str = ""
     address: str = ""
 
 
-class NodeStatus(_Base, gc=False):
+class NodeStatus(_Base, frozen=True, gc=False):
     """The part of a node's status that names its addresses."""
 
     addresses: tuple[NodeAddress, ...] = ()
 
 
-class Node(_Base):
+class Node(_Base, frozen=True):
     """A v1 Node."""
 
     metadata: Meta
@@ -265,7 +265,7 @@ class Node(_Base):
         return tuple(a.address for a in self.status.addresses if a.type == "InternalIP")
 
 
-class LeaseSpec(_Base, gc=False):
+class LeaseSpec(_Base, frozen=True, gc=False):
     """coordination.k8s.io/v1 LeaseSpec."""
 
     holder_identity: str = ""
@@ -275,7 +275,7 @@ class LeaseSpec(_Base, gc=False):
     lease_transitions: int = 0
 
 
-class Lease(_Base):
+class Lease(_Base, frozen=True):
     """A coordination.k8s.io/v1 Lease."""
 
     metadata: Meta
@@ -296,7 +296,7 @@ VIEWS: Final[dict[Kind, type[Object]]] = {
 _DECODERS: Final = {kind: msgspec.json.Decoder(view) for kind, view in VIEWS.items()}
 
 
-class _Bare(_Base):
+class _Bare(_Base, frozen=True):
     metadata: Meta
 
 

@@ -66,9 +66,7 @@ def _since(have: Condition | None, wanted: Standing, stamp: str) -> str:
     return have.last_transition_time if have is not None and same else stamp
 
 
-def of_ip(
-    ip: Ip, standings: tuple[Standing, ...], recorded: Recorded | None, used_by: str, stamp: str
-) -> Patch | None:
+def of_ip(ip: Ip, standings: tuple[Standing, ...], recorded: Recorded | None, used_by: str, stamp: str) -> Patch | None:
     """The status patch of an IP, None if nothing of it would change."""
     generation = ip.metadata.generation
     conditions = listed(standings, ip.status.conditions, generation, stamp)

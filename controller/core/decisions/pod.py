@@ -76,6 +76,7 @@ class View:
     patient: bool
     dice: int
     age: Seconds  # of the newest bidder, by the wall clock
+    bystanders: bool = False  # live pods of this owner that do not take part
     finished: Pod | None = None  # a pod of this owner that has ended and is still to be seen
     pod_nic_type: str = "veth-pair"
 
@@ -83,18 +84,16 @@ class View:
 def decide(view: View, now: Seconds) -> Decision:
     """What this owner needs now; empty when it is as it should be."""
     bidder = view.bidders[-1] if view.bidders else None
-    released: list[Effect] = []
-    for held in view.held:
-        if bidder is None or held.port != bidder.port:
-            released += _release(view, held)
     if bidder is None:
+        if view.bystanders:
+            return Decision()  # a live pod of another network may still have NICs of ours
+        released = [effect for held in view.held for effect in _release(view, held)]
         return Decision(tuple(released), tells=_farewell(view) if released else ())
     mine = next((h for h in view.held if h.port == bidder.port), Held(bidder.port))
     try:
-        decision = _serve(view, bidder, mine, now)
+        return _serve(view, bidder, mine, now)
     except Refused as refused:
-        decision = _refuse(bidder, mine, refused.message, refused.waits)
-    return replace(decision, effects=(*released, *decision.effects))
+        return _refuse(bidder, mine, refused.message, refused.waits)
 
 
 # -- on the way down ----------------------------------------------------------------------------------------------
@@ -111,7 +110,7 @@ def _release(view: View, held: Held) -> list[Effect]:
         effects.append(DropPort(held.row))
     if held.ip is not None and _ends_with_its_pod(held, held.ip):
         effects.append(Delete(Kind.IP, "", held.port, held.ip.metadata.uid))
-    if effects and not view.gone_proved and not view.bidders:
+    if effects and not view.gone_proved:
         effects.insert(0, ConfirmGone(view.owner.namespace, view.owner.name))
     return effects
 

@@ -317,9 +317,7 @@ def _standing(
 def _ordinary(ip: Ip) -> Decision:
     """An IP of the pod flow: its label says so, and a status left from a reservation is cleared."""
     if ip.metadata.labels.get(naming.RESERVED) != "false":
-        body = {
-            "metadata": {"resourceVersion": ip.metadata.resource_version, "labels": {naming.RESERVED: "false"}}
-        }
+        body = {"metadata": {"resourceVersion": ip.metadata.resource_version, "labels": {naming.RESERVED: "false"}}}
         return Decision((Patch(Kind.IP, "", ip.metadata.name, body),))
     if ip.status.recorded is not None or ip.status.conditions:
         return Decision(status=conditions.cleared(ip))

@@ -40,6 +40,9 @@ class Layout:
     protocol: str
 
 
+UNKNOWN: Final = say(Reason.SUBNET_INVALID, "field", field="", why="there is no such subnet")
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """All that may be known for one Subnet name. Possibly stale, never torn."""
@@ -177,9 +180,7 @@ def _normal(subnet: Subnet, layout: Layout) -> dict[str, Any]:
         wanted["gatewayType"] = ("", "distributed")
     if ovn and spec.enable_lb is None:
         wanted["enableLb"] = (None, True)  # type: ignore[assignment]
-    fields = {
-        key: list(new) if isinstance(new, tuple) else new for key, (old, new) in wanted.items() if old != new
-    }
+    fields = {key: list(new) if isinstance(new, tuple) else new for key, (old, new) in wanted.items() if old != new}
     normal: dict[str, Any] = {"spec": fields} if fields else {}
     if FINALIZER not in subnet.metadata.finalizers:
         others = [f for f in subnet.metadata.finalizers if f not in OUR_FINALIZERS]
@@ -251,7 +252,7 @@ def _retire(view: View, subnet: Subnet) -> Decision:
         users = ", ".join(view.users[:_SHOWN])
         message = say(Reason.SUBNET_IN_USE, "users", count=view.user_count, users=users)
         status = _status(view, subnet, (Standing("Ready", "False", message),))
-        return Decision(status=status, refusal=message, waits=(("space", view.name),), tells=(_tell(subnet, message),))
+        return Decision(status=status, refusal=message, tells=(_tell(subnet, message),))
     effects: list[Effect] = []
     if view.switch is not None and ("vendor", "kube-ovn") in view.switch.external_ids:
         effects.append(DropSwitch(view.name, view.switch.uuid))

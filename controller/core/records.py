@@ -1,0 +1,105 @@
+"""What each record says about who has which address: the fold's input, one function per kind of record (contract §2).
+
+A text that cannot be read says nothing: it never counts as evidence for or against anybody (bug row 29).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from controller.core import naming
+from controller.core.addresses import parse_address, parse_mac
+from controller.core.faults import Malformed
+from controller.core.ipam import Record
+from controller.core.objects import Recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from controller.core.objects import Ip, Pod
+    from controller.core.rows import PortRow
+
+
+def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
+    """What was granted to an IP, None if nothing was: status first, then this process's memory, then its own spec.
+
+    An edit of the spec is thereby never taken for a grant. An ordinary IP (label "false") follows the pod flow, so
+    its spec is what counts; `reserved` follows the label wherever the label is a decision.
+    """
+    label = ip.metadata.labels.get(naming.RESERVED, "")
+    if label == "false":
+        return _of_spec(ip, "false") if ip.metadata.ours else None
+    kept = ip.status.recorded
+    base = kept if kept is not None and kept.reserved == "true" else memory
+    if base is None:
+        if not ip.metadata.ours or not (ip.spec.v4_ip_address or ip.spec.v6_ip_address or ip.spec.mac_address):
+            return None
+        base = _of_spec(ip, "")
+    return msgspec.structs.replace(base, reserved="true") if label == "true" else base
+
+
+def _of_spec(ip: Ip, reserved: str) -> Recorded:
+    spec = ip.spec
+    return Recorded(
+        subnet=spec.subnet,
+        pod_name=spec.pod_name,
+        namespace=spec.namespace,
+        pod_type=spec.pod_type,
+        v4_ip_address=spec.v4_ip_address,
+        v6_ip_address=spec.v6_ip_address,
+        mac_address=spec.mac_address,
+        reserved=reserved,
+    )
+
+
+def of_ip(ip: Ip, recorded: Recorded | None) -> tuple[Record, ...]:
+    """What the IP object holds: what was granted, or an explicit address under somebody else's finalizer."""
+    name = ip.metadata.name
+    if recorded is not None:
+        if ip.metadata.deleting and not ip.metadata.ours:
+            return ()  # our finalizer was taken off: by us at the end, or by force (contract §3, Delete)
+        granted_texts = (recorded.v4_ip_address, recorded.v6_ip_address)
+        return _record(name, recorded.subnet, granted_texts, recorded.mac_address)
+    if ip.metadata.finalizers or naming.special(ip):
+        texts = (ip.spec.v4_ip_address, ip.spec.v6_ip_address, *ip.spec.ip_address.split(","))
+        return _record(name, ip.spec.subnet, texts, ip.spec.mac_address)
+    return ()
+
+
+def of_pod(pod: Pod, port: str) -> tuple[Record, ...]:
+    """What a live pod's annotations say that it was given."""
+    notes, prefix = pod.metadata.annotations, naming.PREFIX
+    if not pod.alive or notes.get(prefix + "allocated") != "true":
+        return ()
+    texts = notes.get(prefix + "ip_address", "").split(",")
+    return _record(port, notes.get(prefix + "logical_switch", ""), texts, notes.get(prefix + "mac_address", ""))
+
+
+def of_row(row: PortRow, subnets: Iterable[str]) -> tuple[Record, ...]:
+    """What a Logical_Switch_Port holds in its switch; `subnets` are the candidates if it does not name one."""
+    found = [_record(row.name, subnet, *_split(text)) for subnet in subnets for text in row.addresses]
+    return tuple(record for records in found for record in records)
+
+
+def _split(text: str) -> tuple[list[str], str]:
+    words = text.split()
+    return words[1:], words[0] if words else ""
+
+
+def _record(port: str, subnet: str, texts: Iterable[str], mac: str) -> tuple[Record, ...]:
+    values: dict[int, int] = {}
+    for text in texts:
+        try:
+            address = parse_address(text.strip().lower())
+        except Malformed:
+            continue
+        values.setdefault(address.family, address.value)
+    try:
+        hardware = parse_mac(mac.lower())
+    except Malformed:
+        hardware = None
+    if not subnet or not (values or hardware):
+        return ()
+    return (Record(port, subnet, values.get(4), values.get(6), hardware),)

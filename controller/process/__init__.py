@@ -1,0 +1,1 @@
+"""FLOOR 4. The composition root: the only room that knows every other."""

@@ -1,0 +1,187 @@
+"""Every setting by flag or environment, validated all at once, with one message for each that is wrong (contract §9)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import socket
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from controller.reconcilers.settings import Tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_REMOTE: Final = re.compile(r"unix:.+|(tcp|ssl):\[?[^\]]+\]?:\d{1,5}")
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class Invalid(Exception):  # noqa: N818 - what the caller prints, not a fault of ours
+    """One line per setting that is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the process was told."""
+
+    nb: tuple[str, ...]
+    kubeconfig: Path | None
+    http_host: str
+    http_port: int
+    log_level: str
+    tuning: Tuning
+
+
+class _Option(NamedTuple):
+    flag: str
+    default: str
+    help: str
+    check: Callable[[str], object]
+
+    @property
+    def variable(self) -> str:
+        return "KEEPIP_" + self.flag.upper().replace("-", "_")
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def check(text: str) -> float:
+        value = float(text.removesuffix("s"))
+        if not low <= value <= high:
+            msg = f"must be between {low:g} and {high:g}"
+            raise ValueError(msg)
+        return value
+
+    return check
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            msg = f"must be a whole number between {low} and {high}"
+            raise ValueError(msg)
+        return value
+
+    return check
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in {"true", "yes", "on", "1"}:
+        return True
+    if text.lower() in {"false", "no", "off", "0"}:
+        return False
+    msg = "must be true or false"
+    raise ValueError(msg)
+
+
+def _remotes(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found or not all(_REMOTE.fullmatch(part) for part in found):
+        msg = "must be one or more of unix:PATH, tcp:HOST:PORT, ssl:HOST:PORT, with commas between them"
+        raise ValueError(msg)
+    return found
+
+
+def _file(text: str) -> Path | None:
+    if not text:
+        return None
+    if not Path(text).is_file():
+        msg = "there is no such file"
+        raise ValueError(msg)
+    return Path(text)
+
+
+def _level(text: str) -> str:
+    if text not in _LEVELS:
+        msg = f"must be one of {', '.join(_LEVELS)}"
+        raise ValueError(msg)
+    return text
+
+
+def _text(text: str) -> str:
+    if not text:
+        msg = "must not be empty"
+        raise ValueError(msg)
+    return text
+
+
+_T = Tuning()
+OPTIONS: Final = (
+    _Option("nb", "unix:/run/ovn/ovnnb_db.sock", "OVN Northbound, one or more remotes with commas", _remotes),
+    _Option("kubeconfig", "", "kubeconfig file; empty: in-cluster, else KUBECONFIG", _file),
+    _Option("http-host", "0.0.0.0", "address of /metrics, /livez and /readyz", _text),  # noqa: S104 - probes come from the node
+    _Option("http-port", "8080", "port of /metrics, /livez and /readyz; 0 takes a free one", _whole(0, 65535)),
+    _Option("log-level", "info", "debug, info, warning or error", _level),
+    _Option("workers", str(_T.workers), "writes under way at once", _whole(1, 1024)),
+    _Option("resync-s", f"{_T.resync_s:g}", "seconds between two looks at everything", _number(5, 86_400)),
+    _Option("request-limit-s", f"{_T.request_limit_s:g}", "longest life of one write", _number(1, 60)),
+    _Option("status-every-s", f"{_T.status_every_s:g}", "a Subnet's numbers at most this often", _number(0.1, 60)),
+    _Option("drain-s", f"{_T.drain_s:g}", "how long a shutdown waits for what is under way", _number(0, 300)),
+    _Option("protect-in-use", "true", "an IP that a live pod uses outlives its own deletion", _truth),
+    _Option("pod-nic-type", _T.pod_nic_type, "annotation pod_nic_type of new pods", _text),
+    _Option("identity", "", "holder of the Lease; empty: POD_NAME, else the host's name, and the process", str),
+    _Option("lease-namespace", _T.lease_namespace, "namespace of the Lease", _text),
+    _Option("lease-name", _T.lease_name, "name of the Lease", _text),
+    _Option("lease-duration-s", f"{_T.lease_duration_s:g}", "a silent leader is replaced after this", _number(1, 300)),
+    _Option(
+        "renew-deadline-s", f"{_T.renew_deadline_s:g}", "a leader that cannot renew stops by then", _number(0.5, 300)
+    ),
+    _Option("retry-period-s", f"{_T.retry_period_s:g}", "pause between two tries at the Lease", _number(0.1, 60)),
+)
+
+
+def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """The settings, flags before environment before defaults; raises Invalid with all that is wrong."""
+    parser = argparse.ArgumentParser(prog="keepip", description="IP addresses that stay where people put them")
+    for option in OPTIONS:
+        text = f"{option.help} [{option.variable}, default {option.default or 'empty'}]"
+        parser.add_argument(f"--{option.flag}", metavar="X", help=text)
+    given = vars(parser.parse_args(arguments))
+    values: dict[str, object] = {}
+    wrong: list[str] = []
+    for option in OPTIONS:
+        name = option.flag.replace("-", "_")
+        text = given[name] if given[name] is not None else environment.get(option.variable, option.default)
+        try:
+            values[name] = option.check(text)
+        except ValueError as why:
+            wrong.append(f"--{option.flag} ({option.variable}) is {text!r}: {why}")
+    wrong += _together(values)
+    if wrong:
+        raise Invalid("\n".join(wrong))
+    return _settings(values, environment)
+
+
+def _together(values: Mapping[str, object]) -> list[str]:
+    """What is only wrong in company."""
+    names = ("lease_duration_s", "renew_deadline_s", "retry_period_s", "request_limit_s")
+    found = [values.get(name) for name in names]
+    if not all(isinstance(v, float) for v in found):
+        return []
+    duration, renew, retry, request = (float(str(v)) for v in found)
+    wrong = []
+    if not duration > renew:
+        wrong.append(f"--lease-duration-s {duration:g} must be more than --renew-deadline-s {renew:g}")
+    if not renew > 1.2 * retry:
+        wrong.append(f"--renew-deadline-s {renew:g} must be more than 1.2 times --retry-period-s {retry:g}")
+    if request > renew:
+        wrong.append(f"--request-limit-s {request:g} must not be more than --renew-deadline-s {renew:g}")
+    return wrong
+
+
+def _settings(values: dict[str, object], environment: Mapping[str, str]) -> Settings:
+    """Raises nothing: everything was checked."""
+    host = environment.get("POD_NAME") or socket.gethostname()
+    values["identity"] = values["identity"] or f"{host}_{os.urandom(4).hex()}"
+    tuning = Tuning(**{f.name: values[f.name] for f in fields(Tuning)})  # type: ignore[arg-type]
+    return Settings(
+        nb=values["nb"],  # type: ignore[arg-type]
+        kubeconfig=values["kubeconfig"],  # type: ignore[arg-type]
+        http_host=str(values["http_host"]),
+        http_port=int(str(values["http_port"])),
+        log_level=str(values["log_level"]),
+        tuning=tuning,
+    )

@@ -1,0 +1,119 @@
+"""Effect -> port call, and what each answer means for the barrier.
+
+The queue is the only retrier: every PortError goes up to the worker (house.md).
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, assert_never
+
+from controller.core.effects import (
+    ConfirmGone,
+    Create,
+    Delete,
+    DropPort,
+    DropSwitch,
+    Patch,
+    Promise,
+    PutPort,
+    PutSwitch,
+    Withdraw,
+)
+from controller.core.objects import Kind, Pod
+from controller.ports import Conflict, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from controller.core.effects import Effect, KubeEffect, NbEffect
+    from controller.machines.barrier import Barrier
+    from controller.ports import World
+    from controller.reconcilers.keys import Key
+    from controller.reconcilers.telemetry import Telemetry
+
+
+def steps(effects: tuple[Effect, ...]) -> Iterator[tuple[NbEffect, ...] | KubeEffect | ConfirmGone]:
+    """The effects that leave this process, in order; neighbours in Northbound are one transaction."""
+    outward = [e for e in effects if not isinstance(e, (Promise, Withdraw))]
+    for in_northbound, run in groupby(outward, lambda e: isinstance(e, (PutPort, DropPort, PutSwitch, DropSwitch))):
+        if in_northbound:
+            yield tuple(run)  # type: ignore[arg-type]
+        else:
+            yield from run  # type: ignore[misc]
+
+
+class Applier:
+    """Carries effects out and tells the barrier what was written, or that nobody knows."""
+
+    def __init__(self, world: World, barrier: Barrier[Key], telemetry: Telemetry) -> None:
+        self._world, self._barrier, self._telemetry = world, barrier, telemetry
+
+    async def apply(self, key: Key, step: tuple[NbEffect, ...] | KubeEffect | ConfirmGone) -> None:
+        """Do one step; raises the PortError it met."""
+        match step:
+            case tuple():
+                await self._commit(key, step)
+            case ConfirmGone(namespace, name):
+                await self._confirm_gone(namespace, name)
+            case Create() | Patch() | Delete():
+                await self._write(key, step)
+            case _:
+                assert_never(step)
+
+    async def _commit(self, key: Key, effects: tuple[NbEffect, ...]) -> None:
+        northbound, epoch, settled = self._world.northbound, self._world.northbound.epoch, False
+        try:
+            seq = await northbound.commit(effects)
+            settled = True
+            self._barrier.wrote_rows(key, seq)
+        except Unavailable as silence:
+            settled = not silence.unknown
+            raise
+        except Conflict:
+            settled = True
+            raise
+        finally:
+            if not settled:  # silence, or we were cancelled while it was under way
+                self._barrier.unknown_rows(key, epoch)
+        for effect in effects:
+            self._telemetry.writes.labels(type(effect).__name__).inc()
+
+    async def _write(self, key: Key, effect: KubeEffect) -> None:
+        kind, known = effect.kind, False
+        try:
+            version = await self._send(effect)
+            known = True
+            self._barrier.wrote(key, kind, version)
+        except Unavailable as silence:
+            known = not silence.unknown
+            raise
+        except Exception:
+            known = True  # a refusal: nothing was written
+            raise
+        finally:
+            if not known:
+                self._barrier.unknown(key, kind, effect.namespace, effect.name)
+        self._telemetry.writes.labels(f"{type(effect).__name__}{kind}{_of(effect)}").inc()
+
+    async def _send(self, effect: KubeEffect) -> int:
+        kube = self._world.kube
+        match effect:
+            case Create(kind, namespace, name, body):
+                return await kube.create(kind, namespace, name, body)
+            case Patch(kind, namespace, name, body, subresource):
+                return await kube.patch(kind, namespace, name, body, subresource)
+            case Delete(kind, namespace, name, uid):
+                return await kube.delete(kind, namespace, name, uid)
+            case _:
+                assert_never(effect)
+
+    async def _confirm_gone(self, namespace: str, name: str) -> None:
+        found = await self._world.kube.read(Kind.POD, namespace, name)
+        if isinstance(found, Pod) and found.alive:
+            msg = f"pod {namespace}/{name} lives: its replica is late"
+            raise Conflict(msg)
+
+
+def _of(effect: KubeEffect) -> str:
+    return "Status" if isinstance(effect, Patch) and effect.subresource else ""

@@ -1,0 +1,117 @@
+"""Events for people: told once, repeated at most once a minute, never in the way of an address (contract §8).
+
+An Event is not state: when more come than may be sent, the oldest good news is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.core.objects import Kind
+from controller.machines.backoff import TokenBucket
+from controller.ports import PortError
+
+if TYPE_CHECKING:
+    from controller.core.effects import Tell
+    from controller.core.objects import Seconds
+    from controller.ports import Clock, Kube
+    from controller.reconcilers.telemetry import Telemetry
+
+REPEAT_S: Final = 60.0
+WAITING_MAX: Final = 2_000
+REMEMBERED: Final = 20_000
+RATE: Final = 25.0
+BURST: Final = 50
+_API: Final = {Kind.IP: "kubeovn.io/v1", Kind.SUBNET: "kubeovn.io/v1"}
+_TEXT_MAX: Final = 1024  # the API's limit of an Event's message
+_NAME_MAX: Final = 236  # leaves room for the suffix within 253
+
+
+class Recorder:
+    """Sends Events at its own pace; remembers what it told whom, so that a waiting object is told once."""
+
+    def __init__(self, kube: Kube, clock: Clock, telemetry: Telemetry, identity: str) -> None:
+        self._kube, self._clock, self._telemetry, self._identity = kube, clock, telemetry, identity
+        self._told: OrderedDict[tuple[str, str], tuple[str, Seconds]] = OrderedDict()
+        self._waiting: deque[Tell] = deque()
+        self._bucket = TokenBucket(RATE, BURST)
+        self._wake = asyncio.Event()
+
+    def tell(self, tell: Tell) -> None:
+        """Queue the Event unless the object was told just that, or anything for that reason a minute ago."""
+        now, mark = self._clock.now(), (tell.uid, str(tell.message.reason))
+        text, at = self._told.get(mark, ("", -REPEAT_S))
+        if text == tell.message.text or now - at < REPEAT_S:
+            self._telemetry.events.labels("repeated").inc()
+            return
+        self._told[mark] = (tell.message.text, now)
+        self._told.move_to_end(mark)
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+        if tell.message.severity == "Warning":
+            self._telemetry.refusals.labels(str(tell.message.reason)).inc()
+        self._waiting.append(tell)
+        if len(self._waiting) > WAITING_MAX:
+            self._drop()
+        self._wake.set()
+
+    def forget(self, uid: str, reasons: tuple[str, ...]) -> None:
+        """The object is well again: the same refusal later is news."""
+        for reason in reasons:
+            self._told.pop((uid, reason), None)
+
+    def _drop(self) -> None:
+        """Make room: good news first, oldest first."""
+        self._telemetry.events.labels("dropped").inc()
+        for index, one in enumerate(self._waiting):
+            if one.message.severity == "Normal":
+                del self._waiting[index]
+                return
+        self._waiting.popleft()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            while not self._waiting:
+                self._wake.clear()
+                self._telemetry.events_waiting.set(0)
+                await self._wake.wait()
+            now = self._clock.now()
+            if not self._bucket.take(now):
+                await self._clock.sleep(self._bucket.wait(now))
+                continue
+            tell = self._waiting.popleft()
+            self._telemetry.events_waiting.set(len(self._waiting))
+            try:
+                await self._kube.report(self._body(tell))
+                self._telemetry.events.labels("sent").inc()
+            except PortError:
+                self._telemetry.events.labels("failed").inc()
+
+    def _body(self, tell: Tell) -> dict[str, Any]:
+        stamp = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        namespace = tell.namespace or "default"
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{tell.name[:_NAME_MAX]}.{self._clock.dice():016x}", "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": _API.get(tell.kind, "v1"),
+                "kind": str(tell.kind),
+                "name": tell.name,
+                "namespace": tell.namespace,
+                "uid": tell.uid,
+            },
+            "reason": str(tell.message.reason),
+            "message": tell.message.text[:_TEXT_MAX],
+            "type": tell.message.severity,
+            "source": {"component": "keepip", "host": self._identity},
+            "reportingComponent": "keepip",
+            "reportingInstance": self._identity,
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+        }

@@ -1,0 +1,136 @@
+"""Drive the lease machine: one writer at a time, and nothing of a former term still under way (contract §9)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from controller.core.objects import Kind, Lease
+from controller.machines import lease
+from controller.ports import PortError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from controller.core.effects import Body
+    from controller.ports import World
+    from controller.reconcilers.settings import Tuning
+
+
+class Deposed(Exception):  # noqa: N818 - an event, not a fault
+    """The lease could not be renewed in time, or somebody else has it."""
+
+
+class Leader:
+    """Holds the Lease, or waits for it."""
+
+    def __init__(self, world: World, tuning: Tuning) -> None:
+        self._world, self._tuning = world, tuning
+        self._machine = lease.LeaseMachine(
+            tuning.identity,
+            duration=tuning.lease_duration_s,
+            renew_deadline=tuning.renew_deadline_s,
+            retry=tuning.retry_period_s,
+            name=tuning.lease_name,
+            namespace=tuning.lease_namespace,
+        )
+        self._stopping = asyncio.Event()
+
+    @property
+    def holder(self) -> str:
+        """Who held the Lease when it was last read."""
+        return self._machine.holder
+
+    def stop(self) -> None:
+        """Let acquire() end without the Lease."""
+        self._stopping.set()
+
+    async def acquire(self) -> bool:
+        """Wait until we lead; False if stopped before."""
+        self._machine.stood_down()
+        while not self._stopping.is_set():
+            await self._turn()
+            if self._machine.leading(self._world.clock.now()):
+                return True
+        return False
+
+    async def hold(self, work: asyncio.Task[None]) -> None:
+        """Renew until the work is done; raises Deposed when the term ends first, also while a request hangs."""
+        while not work.done():
+            now = self._world.clock.now()
+            turn = asyncio.ensure_future(self._turn())
+            try:
+                await asyncio.wait(
+                    {turn, work}, timeout=max(0.0, self._machine.until - now), return_when="FIRST_COMPLETED"
+                )
+            finally:
+                if not turn.done():
+                    turn.cancel()
+                    self._machine.failed(self._world.clock.now())
+            if turn.done() and not turn.cancelled():
+                turn.result()
+            if not self._machine.leading(self._world.clock.now()):
+                raise Deposed
+
+    async def release(self) -> None:
+        """Give the Lease back, so that the next one need not wait for it to run out."""
+        body = self._machine.release(self._world.clock.now(), self._wall())
+        if body is None:
+            return
+        try:
+            await self._patch(body.body)
+        except PortError:
+            return  # then it runs out by itself
+
+    def _wall(self) -> str:
+        return datetime.fromtimestamp(self._world.clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    async def _turn(self) -> None:
+        """Do what the machine asks for, once."""
+        clock, machine = self._world.clock, self._machine
+        action = machine.act(clock.now(), self._wall())
+        match action:
+            case lease.Wait(seconds):
+                await self._nap(seconds)
+            case lease.Read(within):
+                await self._try(self._read(), within)
+            case lease.Acquire(body, create, within):
+                await self._try(self._write(body, create=create), within)
+            case lease.Renew(body, within):
+                await self._try(self._write(body, create=False), within)
+
+    async def _nap(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+                if self._machine.leading(self._world.clock.now()):
+                    await asyncio.sleep(seconds)  # the work is being drained: the Lease is still to be kept
+        except TimeoutError:
+            pass
+
+    async def _try(self, request: Coroutine[Any, Any, None], within: float) -> None:
+        try:
+            async with asyncio.timeout(within):
+                await request
+        except (PortError, TimeoutError):
+            self._machine.failed(self._world.clock.now(), self._world.clock.jitter())
+
+    async def _read(self) -> None:
+        tuning, clock = self._tuning, self._world.clock
+        found = await self._world.kube.read(Kind.LEASE, tuning.lease_namespace, tuning.lease_name)
+        self._machine.observed(found if isinstance(found, Lease) else None, clock.now(), clock.jitter())
+
+    async def _write(self, body: Body, *, create: bool) -> None:
+        tuning = self._tuning
+        if create:
+            whole = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", **body}
+            version = await self._world.kube.create(Kind.LEASE, tuning.lease_namespace, tuning.lease_name, whole)
+        else:
+            version = await self._patch(body)
+        self._machine.answered(version, self._world.clock.now())
+
+    async def _patch(self, body: Body) -> int:
+        tuning = self._tuning
+        return await self._world.kube.patch(Kind.LEASE, tuning.lease_namespace, tuning.lease_name, body)

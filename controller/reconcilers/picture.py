@@ -1,0 +1,322 @@
+"""Everything this process knows, and the only place where knowing changes.
+
+Each `see_*` takes one change of a replica, folds it into ledger and atlas, and answers the work keys that it concerns,
+of the old state and of the new one. There is no await here: a Picture is never torn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from controller.core import naming, records
+from controller.core.addresses import parse_address
+from controller.core.effects import Promise
+from controller.core.faults import Malformed
+from controller.core.ipam import Record, Source
+from controller.core.objects import Ip, Kind, Namespace, Node, Pod, Subnet
+from controller.machines.atlas import Atlas
+from controller.machines.ledger import Ledger
+from controller.machines.replica import PortReplica, Replica
+from controller.reconcilers import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from controller.core.effects import Topic
+    from controller.core.objects import Recorded, Seconds
+    from controller.core.rows import PortRow, SwitchRow
+    from controller.reconcilers.keys import Key
+
+
+def takes_part(pod: Pod) -> bool:
+    """True for a live pod whose default network is ours (contract §4: host network and other CNIs are ignored)."""
+    other = naming.DEFAULT_NETWORK in pod.metadata.annotations
+    return pod.alive and not pod.spec.host_network and not other and not pod.fault
+
+
+def running(pod: Pod) -> bool:
+    """True if the pod's annotations carry an allocation."""
+    return pod.metadata.annotations.get(naming.PREFIX + "allocated") == "true"
+
+
+class Picture:
+    """Replicas, ledger, atlas, and what was granted to whom as this process has seen it."""
+
+    def __init__(self) -> None:
+        self.ips: Replica[Ip] = Replica({"owner": _owners_of_ip, "subnet": _subnet_of_ip})
+        self.pods: Replica[Pod] = Replica({"owner": lambda pod: (naming.owner_of(pod),)})
+        self.subnets: Replica[Subnet] = Replica()
+        self.namespaces: Replica[Namespace] = Replica({"subnet": _subnets_of_namespace})
+        self.nodes: Replica[Node] = Replica()
+        self.ports = PortReplica()
+        self.ledger = Ledger()
+        self.atlas = Atlas(switches=self._has_switch, has_room=self._has_room)
+        self.promisers: dict[str, Key] = {}
+        self.reserved: dict[str, int] = {}  # subnet -> granted reservations
+        self.crowded: set[str] = set()  # subnets whose numbers may have changed since somebody asked
+        self._granted: dict[str, tuple[str, Recorded]] = {}  # IP name -> uid, what was granted
+        self._unplaced: set[str] = set()  # ports whose rows do not say in which switch they are
+        self._topics: dict[Topic, None] = {}
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    @property
+    def synced(self) -> bool:
+        """True once every source was read whole: nothing is decided before (contract §2, Rule 5)."""
+        return all(synced for _, synced in self.sources())
+
+    def sources(self) -> tuple[tuple[str, bool], ...]:
+        """Every source by name, and whether it was read whole."""
+        return (
+            ("IP", self.ips.synced),
+            ("Pod", self.pods.synced),
+            ("Subnet", self.subnets.synced),
+            ("Namespace", self.namespaces.synced),
+            ("Node", self.nodes.synced),
+            ("Northbound", self.ports.synced),
+        )
+
+    def version(self, kind: Kind) -> int:
+        """The newest version that the replica of that kind shows."""
+        return self.replica(kind).version
+
+    def has(self, kind: Kind, namespace: str, name: str) -> bool:
+        """True if the replica of that kind shows such an object."""
+        return self.replica(kind).get(namespace, name) is not None
+
+    @property
+    def seq(self) -> int:
+        """The newest Rows that are shown."""
+        return self.ports.seq
+
+    @property
+    def epoch(self) -> int:
+        """The newest whole Rows that are shown."""
+        return self.ports.epoch
+
+    def replica(self, kind: Kind) -> Replica[Any]:
+        """The replica of a watched kind; raises KeyError for Lease, which is none."""
+        replicas: dict[Kind, Replica[Any]] = {
+            Kind.IP: self.ips,
+            Kind.POD: self.pods,
+            Kind.SUBNET: self.subnets,
+            Kind.NAMESPACE: self.namespaces,
+            Kind.NODE: self.nodes,
+        }
+        return replicas[kind]
+
+    def granted(self, ip: Ip) -> Recorded | None:
+        """What was granted to this IP, as status, memory and spec say it (records.granted)."""
+        uid, memory = self._granted.get(ip.metadata.name, ("", None))
+        return records.granted(ip, memory if uid == ip.metadata.uid else None)
+
+    def _has_switch(self, name: str) -> bool:
+        return self.ports.get_switch(name) is not None
+
+    def _has_room(self, name: str, family: int) -> bool:
+        return self.ledger.free_count(name, 4 if family == 4 else 6) > 0  # noqa: PLR2004
+
+    def drain_topics(self) -> list[Topic]:
+        """What has happened that somebody may wait for, each once, in order."""
+        for topic in self.ledger.drain_freed():
+            self._topics.setdefault(topic)
+        topics = list(self._topics)
+        self._topics.clear()
+        return topics
+
+    def announce(self, *topics: Topic) -> None:
+        """Somebody may be waiting for this."""
+        for topic in topics:
+            self._topics.setdefault(topic)
+
+    # -- promises ----------------------------------------------------------------------------------------------------
+
+    def promise(self, key: Key, promise: Promise, now: Seconds) -> None:
+        """Hold the address for the port from this very step (house.md, data flow)."""
+        record = Record(promise.port, promise.subnet, promise.v4, promise.v6, promise.mac)
+        self.ledger.put(Source.PROMISE, promise.port, (record,), now)
+        self.promisers[promise.port] = key
+        self.crowded.add(promise.subnet)
+
+    def withdraw(self, port: str, now: Seconds) -> None:
+        """Give up what was promised to the port."""
+        self.crowded.update(r.subnet for r in self.ledger.promised(port))
+        self.ledger.put(Source.PROMISE, port, (), now)
+        self.promisers.pop(port, None)
+
+    def promised_by(self, port: str) -> Key | None:
+        """The key that promised the port something not recorded yet."""
+        if not self.ledger.promised(port):
+            self.promisers.pop(port, None)
+        return self.promisers.get(port)
+
+    # -- changes -------------------------------------------------------------------------------------------------------
+
+    def see(self, kind: Kind, old: object, new: object, now: Seconds) -> Iterator[Key]:
+        """Fold one change of a replica and answer the keys it concerns."""
+        one = new or old
+        match one:
+            case Ip():
+                return self._see_ip(old, new, now)  # type: ignore[arg-type]
+            case Pod():
+                return self._see_pod(old, new, now)  # type: ignore[arg-type]
+            case Subnet():
+                return self._see_subnet(one.metadata.name, new)  # type: ignore[arg-type]
+            case Namespace():
+                return self._see_namespace(one)
+            case Node():
+                return self._see_node(one.metadata.name, new)  # type: ignore[arg-type]
+            case _:
+                raise TypeError(kind)
+
+    def _put(self, source: Source, key: str, new: Iterable[Record], now: Seconds, was: Iterable[str]) -> None:
+        fresh = tuple(new)
+        self.ledger.put(source, key, fresh, now)
+        self.crowded.update(was, (record.subnet for record in fresh))
+
+    def _see_ip(self, old: Ip | None, new: Ip | None, now: Seconds) -> Iterator[Key]:
+        ip = new or old
+        assert ip is not None  # noqa: S101 - a change has at least one side
+        name, was = (
+            ip.metadata.name,
+            {r.subnet for _, key, r in self.ledger.records_of(ip.metadata.name) if key == name},
+        )
+        recorded = self.granted(new) if new is not None else None
+        self._remember(name, (new.metadata.uid, recorded) if new is not None and recorded is not None else None)
+        self._put(Source.IP, name, records.of_ip(new, recorded) if new is not None else (), now, was)
+        self.announce(("ip", name))
+        yield keys.reservation(name)
+        for side in (old, new):
+            if side is not None:
+                yield from (keys.pod(*owner) for owner in _owners_of_ip(side) if self._concerns_pods(side, owner))
+        if old is not None and new is None:
+            yield keys.subnet(old.spec.subnet)
+
+    def _remember(self, name: str, grant: tuple[str, Recorded] | None) -> None:
+        """Keep what was granted, and the number of reservations per subnet with it."""
+        before = self._granted.pop(name, None)
+        for one, step in ((before, -1), (grant, 1)):
+            if one is not None and one[1].reserved == "true":
+                self.reserved[one[1].subnet] = self.reserved.get(one[1].subnet, 0) + step
+        if grant is not None:
+            self._granted[name] = grant
+
+    def _concerns_pods(self, ip: Ip, owner: naming.Owner) -> bool:
+        """False for a reservation that nobody uses: its pods' key would find nothing to do."""
+        recorded = self._granted.get(ip.metadata.name)
+        idle = recorded is None or recorded[1].reserved == "true"
+        return not idle or self.pods.count_by("owner", owner) > 0 or bool(self.ports.by_owner(str(owner)))
+
+    def _see_pod(self, old: Pod | None, new: Pod | None, now: Seconds) -> Iterator[Key]:
+        for side in (old, new):
+            if side is None:
+                continue
+            owner = naming.owner_of(side)
+            port = naming.port_name(owner)
+            key = f"{side.metadata.namespace}/{side.metadata.name}"
+            if side is new:
+                said = records.of_pod(side, port) if takes_part(side) else ()
+                self._put(Source.POD, key, said, now, ())
+            elif new is None:
+                self._put(Source.POD, key, (), now, {r.subnet for _, _, r in self.ledger.records_of(port)})
+            yield keys.pod(*owner)
+            if self.ips.get("", port) is not None:
+                yield keys.reservation(port)
+
+    def _see_subnet(self, name: str, new: Subnet | None) -> Iterator[Key]:
+        default = self.atlas.default()
+        for changed in sorted(self.atlas.put(name, new)):
+            plan = self.atlas.plan(changed)
+            self.ledger.configure(changed, plan)
+            self.crowded.add(changed)
+            self.announce(("subnet", changed), ("space", changed), ("plan", changed))
+            yield keys.subnet(changed)
+            yield keys.subnet_status(changed)
+        if self.atlas.default() != default:
+            self.announce(("default",))
+        self._place_rows()
+        subnet = self.atlas.subnet(name)
+        listed = set(subnet.spec.namespaces) if subnet is not None else set()
+        for namespace in sorted(self._naming(name) | listed):
+            yield keys.namespace(namespace)
+
+    def _naming(self, subnet: str) -> set[str]:
+        """The namespaces whose annotation names the subnet, and all of them when it selects by labels."""
+        if subnet in self.atlas.selecting():
+            return {n.metadata.name for n in self.namespaces.values()}
+        return {n.metadata.name for n in self.namespaces.by("subnet", subnet)}
+
+    def _see_namespace(self, namespace: Namespace) -> Iterator[Key]:
+        self.announce(("namespace", namespace.metadata.name))
+        yield keys.namespace(namespace.metadata.name)
+
+    def _see_node(self, name: str, new: Node | None) -> Iterator[Key]:
+        found = []
+        for text in new.internal_ips if new is not None else ():
+            try:
+                found.append(parse_address(text.lower()))
+            except Malformed:
+                continue
+        self.ledger.bar(name, found)
+        self.atlas.put_node(name, found)
+        yield from ()
+
+    # -- Northbound ------------------------------------------------------------------------------------------------------
+
+    def see_port(self, name: str, old: PortRow | None, new: PortRow | None, now: Seconds) -> Iterator[Key]:
+        """Fold one change of a Logical_Switch_Port."""
+        self._unplaced.discard(name)
+        said: tuple[Record, ...] = ()
+        if new is not None:
+            said = records.of_row(new, (new.switch,) if new.switch else self._candidates(new))
+        was = {r.subnet for source, _, r in self.ledger.records_of(name) if source is Source.PORT}
+        self._put(Source.PORT, name, said, now, was)
+        self.announce(("port", name))
+        for side in (old, new):
+            if side is not None and (owner := _owner_of_row(side)) is not None:
+                yield keys.pod(*owner)
+        if self.ips.get("", name) is not None:
+            yield keys.reservation(name)
+
+    def _candidates(self, row: PortRow) -> set[str]:
+        """Where a row without `ls` may be: in any subnet that has one of its addresses."""
+        self._unplaced.add(row.name)
+        found: set[str] = set()
+        for record in records.of_row(row, ("?",)):
+            for address in record.addresses:
+                found.update(self.atlas.containing(address))
+        return found
+
+    def _place_rows(self) -> None:
+        for name in sorted(self._unplaced):
+            row = self.ports.get_port(name)
+            if row is not None:
+                self.ledger.put(Source.PORT, name, records.of_row(row, self._candidates(row)), 0.0)
+
+    def see_switch(self, name: str, new: SwitchRow | None) -> Iterator[Key]:
+        """Fold one change of a Logical_Switch."""
+        if new is not None:
+            self.announce(("switch", name))
+        if self.atlas.subnet(name) is not None:
+            yield keys.subnet(name)
+
+
+def _owners_of_ip(ip: Ip) -> Iterator[naming.Owner]:
+    """Who the IP says it is for; by its fields, which decide, not by its name (which may be anything)."""
+    if ip.spec.namespace and ip.spec.pod_name:
+        yield naming.Owner(ip.spec.namespace, ip.spec.pod_name)
+
+
+def _subnet_of_ip(ip: Ip) -> Iterator[str]:
+    if ip.spec.subnet:
+        yield ip.spec.subnet
+
+
+def _owner_of_row(row: PortRow) -> naming.Owner | None:
+    namespace, slash, name = row.external("pod").partition("/")
+    return naming.Owner(namespace, name) if slash and row.ours else None
+
+
+def _subnets_of_namespace(namespace: Namespace) -> Iterator[str]:
+    text = namespace.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
+    yield from {s.strip() for s in text.split(",") if s.strip()}

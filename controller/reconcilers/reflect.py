@@ -1,0 +1,74 @@
+"""Drive a watch machine into a replica: list, watch, resume, list again (machines/watch.py says when)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from controller.machines import watch
+from controller.ports import Gone, PortError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from controller.core.objects import Kind
+    from controller.ports import Change, Clock, Kube, Northbound, Rows
+
+
+async def reflect(
+    kube: Kube, clock: Clock, kind: Kind, tell: Callable[[watch.Swap[Any] | watch.Apply[Change]], None]
+) -> None:
+    """Keep telling what the server holds of that kind, until cancelled."""
+    step: watch.Step[Any, Change] = watch.start()
+    while True:
+        if step.tell is not None:
+            tell(step.tell)
+        match step.next:
+            case watch.AskPage(token):
+                step = watch.step(step.state, await _page(kube, kind, token), clock.jitter())
+            case watch.AskWatch(version):
+                step = await _stream(kube, clock, kind, version, step, tell)
+            case watch.Wait(seconds):
+                await clock.sleep(seconds)
+                step = watch.step(step.state, watch.Rested(), clock.jitter())
+            case None:
+                msg = "read on without a stream"
+                raise AssertionError(msg)
+
+
+def _fault(error: PortError) -> watch.Expired | watch.Failed:
+    if isinstance(error, Gone):
+        return watch.Expired()
+    return watch.Failed(error.retry_after if isinstance(error, Unavailable) else None)
+
+
+async def _page(kube: Kube, kind: Kind, token: str) -> watch.Input[Any, Change]:
+    try:
+        page = await kube.list(kind, token)
+    except PortError as error:
+        return _fault(error)
+    return watch.PageArrived(page.objects, page.version, page.token)
+
+
+async def _stream(
+    kube: Kube,
+    clock: Clock,
+    kind: Kind,
+    version: int,
+    step: watch.Step[Any, Change],
+    tell: Callable[[watch.Swap[Any] | watch.Apply[Change]], None],
+) -> watch.Step[Any, Change]:
+    """Read one stream to its end; the step that ends it says how to go on."""
+    try:
+        async for batch in kube.watch(kind, version):
+            step = watch.step(step.state, watch.Batch(batch))
+            assert isinstance(step.tell, watch.Apply)  # noqa: S101 - a batch is always told
+            tell(step.tell)
+    except PortError as error:
+        return watch.step(step.state, _fault(error), clock.jitter())
+    return watch.step(step.state, watch.Ended(), clock.jitter())
+
+
+async def mirror(northbound: Northbound, tell: Callable[[Rows], None]) -> None:
+    """Keep telling what Northbound holds, until cancelled."""
+    async for rows in northbound.rows():
+        tell(rows)

@@ -1,0 +1,24 @@
+"""What the shell may be told, with the reasons for its defaults; process/settings.py reads it from flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The shell's settings."""
+
+    identity: str = "keepip"
+    workers: int = 48  # writes under way at once: enough to fill the API server's pipe, little enough to be fair
+    resync_s: float = 300.0  # every key is looked at again this often, events or not
+    request_limit_s: float = 10.0  # no write lives longer than this, also not after its sender
+    status_every_s: float = 1.0  # a Subnet's numbers are written at most this often (contract §6)
+    drain_s: float = 10.0  # how long a shutdown waits for what is under way
+    protect_in_use: bool = True
+    pod_nic_type: str = "veth-pair"
+    lease_namespace: str = "keepip-system"
+    lease_name: str = "keepip"
+    lease_duration_s: float = 15.0
+    renew_deadline_s: float = 10.0
+    retry_period_s: float = 2.0

@@ -1,0 +1,240 @@
+"""Picture -> View, synchronously and through indexes: what one decision may know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from controller.core import naming
+from controller.core.addresses import parse_address
+from controller.core.catalogue import Message
+from controller.core.decisions import binding
+from controller.core.decisions import namespace as of_namespace
+from controller.core.decisions import pod as of_pod
+from controller.core.decisions import reservation as of_reservation
+from controller.core.decisions import subnet as of_subnet
+from controller.core.decisions.placement import Ask, Refused, ask_of, subnet_of
+from controller.core.faults import Malformed
+from controller.reconcilers import keys
+from controller.reconcilers.picture import running, takes_part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from controller.core.decisions.binding import Bidder
+    from controller.core.objects import Ip, Pod, Recorded
+    from controller.machines.waiting import Waiting
+    from controller.ports import Clock
+    from controller.reconcilers.keys import Key
+    from controller.reconcilers.picture import Picture
+
+_NO_ASK = Ask()
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Builds every View; reads the Picture and changes nothing."""
+
+    picture: Picture
+    waiting: Waiting[Key]
+    refusals: Mapping[Key, Message]
+    clock: Clock
+    protect_in_use: bool = True
+    pod_nic_type: str = "veth-pair"
+
+    def stamp(self) -> str:
+        """The wall clock as the API writes it."""
+        return datetime.fromtimestamp(self.clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    # -- reservations ----------------------------------------------------------------------------------------------
+
+    def reservation(self, name: str) -> of_reservation.View:
+        """What may be known for one IP name."""
+        picture = self.picture
+        ip = picture.ips.get("", name)
+        recorded = picture.granted(ip) if ip is not None else None
+        subnet_name = recorded.subnet if recorded is not None else ip.spec.subnet if ip is not None else ""
+        by = picture.promised_by(name)
+        bidders = self._bidders_of_port(name, ip, recorded)
+        return of_reservation.View(
+            name=name,
+            ip=ip,
+            row=picture.ports.get_port(name),
+            place=picture.atlas.place(subnet_name),
+            book=picture.ledger,
+            bidders=bidders,
+            recorded=recorded,
+            under_way=by is not None and by.kind == keys.POD and bool(bidders),
+            promised=by is not None,
+            patient=self._patient(keys.reservation(name), subnet_name),
+            dice=self.clock.dice(),
+            stamp=self.stamp(),
+            protect_in_use=self.protect_in_use,
+            others=self._rivals(name, recorded) if recorded is not None else (),
+        )
+
+    def _patient(self, key: Key, subnet_name: str) -> bool:
+        """Whether others have waited longer for room in that subnet, and there is not enough for all."""
+        plan = self.picture.ledger.plan(subnet_name)
+        free = min((self.picture.ledger.free_count(subnet_name, f) for f in plan.families), default=0) if plan else 0
+        return self.waiting.patient(key, subnet_name, free)
+
+    def _rivals(self, name: str, recorded: Recorded) -> tuple[str, ...]:
+        """Everybody else who claims an address of this IP."""
+        found: dict[str, None] = {}
+        for text in (recorded.v4_ip_address, recorded.v6_ip_address):
+            try:
+                address = parse_address(text)
+            except Malformed:
+                continue
+            holders = self.picture.ledger.holders(recorded.subnet, address)
+            if len(holders) > 1:
+                found.update(dict.fromkeys(h for h in holders if h != name))
+        return tuple(found)
+
+    def _bidders_of_port(self, port: str, ip: Ip | None, recorded: Recorded | None) -> tuple[Bidder, ...]:
+        """Live pods whose port has this name: found by the owner that the IP names, or that its row names."""
+        owners = set()
+        if ip is not None:
+            owners.add(naming.Owner(ip.spec.namespace, ip.spec.pod_name))
+        if recorded is not None:
+            owners.add(naming.Owner(recorded.namespace, recorded.pod_name))
+        row = self.picture.ports.get_port(port)
+        if row is not None:
+            space, _, name = row.external("pod").partition("/")
+            owners.add(naming.Owner(space, name))
+        return tuple(
+            self._bidder(one, recorded)
+            for owner in sorted(owners)
+            if naming.port_name(owner) == port
+            for one in self._live(owner)
+        )
+
+    def _live(self, owner: naming.Owner) -> list[Pod]:
+        found = [one for one in self.picture.pods.by("owner", owner) if takes_part(one)]
+        return sorted(found, key=lambda one: (one.metadata.creation_timestamp, one.metadata.uid))
+
+    def _bidder(self, one: Pod, recorded: Recorded | None) -> Bidder:
+        """A live pod with its subnet and what it asks for; unreadable annotations ask for nothing."""
+        notes, has = one.metadata.annotations, running(one)
+        ask: Ask | None = _NO_ASK
+        if not has:
+            try:
+                ask = ask_of(one)
+            except Refused:
+                ask = None
+        owner = naming.owner_of(one)
+        reserved_in = recorded.subnet if recorded is not None and recorded.reserved == "true" else ""
+        space = self.picture.namespaces.get("", one.metadata.namespace)
+        return binding.Bidder(
+            object=one,
+            port=naming.port_name(owner),
+            owner=owner,
+            kind=naming.pod_type(one),
+            subnet=subnet_of(one, space, self.picture.atlas, reserved_in, ask or _NO_ASK),
+            ask=ask,
+            running=has,
+            address=notes.get(naming.PREFIX + "ip_address", "") if has else "",
+            mac=notes.get(naming.PREFIX + "mac_address", "") if has else "",
+        )
+
+    # -- pods ------------------------------------------------------------------------------------------------------
+
+    def pod(self, namespace_: str, name: str) -> of_pod.View:
+        """What may be known for one owner of pods."""
+        picture, owner = self.picture, naming.Owner(namespace_, name)
+        port = naming.port_name(owner)
+        held = self._held(owner, port)
+        ip = picture.ips.get("", port)
+        mine = picture.granted(ip) if ip is not None else None
+        live = self._live(owner)
+        bidders = tuple(self._bidder(one, mine) for one in live)
+        newest = bidders[-1] if bidders else None
+        pods = picture.pods.by("owner", owner)
+        return of_pod.View(
+            owner=owner,
+            bidders=bidders,
+            place=picture.atlas.place(newest.subnet) if newest else None,
+            held=held,
+            book=picture.ledger,
+            unreadable=_unreadable(newest),
+            reservation_refusal=self.refusals.get(keys.reservation(port)),
+            gone_proved=bool(pods) or picture.pods.seen_gone(namespace_, name),
+            patient=newest is not None and self._patient(keys.pod(*owner), newest.subnet),
+            dice=self.clock.dice(),
+            age=self._age(newest.object) if newest else 0.0,
+            bystanders=any(one.alive for one in pods),
+            finished=next((one for one in pods if not one.alive), None),
+            pod_nic_type=self.pod_nic_type,
+        )
+
+    def _held(self, owner: naming.Owner, port: str) -> tuple[of_pod.Held, ...]:
+        """Everything that exists under a port name of this owner."""
+        picture = self.picture
+        names = {port: None}
+        names |= {ip.metadata.name: None for ip in picture.ips.by("owner", owner)}
+        names |= {row.name: None for row in picture.ports.by_owner(str(owner))}
+        return tuple(self._one(name, owner) for name in names)
+
+    def _one(self, name: str, owner: naming.Owner) -> of_pod.Held:
+        picture = self.picture
+        ip = picture.ips.get("", name)
+        return of_pod.Held(
+            name,
+            ip,
+            picture.ports.get_port(name),
+            picture.granted(ip) if ip is not None else None,
+            promised=picture.promised_by(name) == keys.pod(*owner),
+        )
+
+    def _age(self, one: Pod) -> float:
+        """Seconds since the pod was created; a clock that differs makes it old, never young for long."""
+        try:
+            made = datetime.fromisoformat(one.metadata.creation_timestamp)
+        except ValueError:
+            return of_pod.SCHEDULING_GRACE
+        age = self.clock.wall() - made.timestamp()
+        return age if age >= 0 else of_pod.SCHEDULING_GRACE
+
+    # -- subnets and namespaces ----------------------------------------------------------------------------------------
+
+    def subnet(self, name: str, *, counted: bool) -> of_subnet.View:
+        """What may be known for one Subnet; with `counted` also who has what in it (O(n log n) in its users)."""
+        picture = self.picture
+        one = picture.atlas.subnet(name)
+        users = picture.ledger.users(name)
+        first = tuple(user for user, _ in zip(users, range(_SHOWN), strict=False))
+        return of_subnet.View(
+            name=name,
+            subnet=one,
+            layout=picture.atlas.layout(name) if one is not None else of_subnet.UNKNOWN,
+            overlap=picture.atlas.overlap(name),
+            switch=picture.ports.get_switch(name),
+            usage=picture.ledger.usage(name) if counted else None,
+            users=first,
+            user_count=len(users),
+            stamp=self.stamp(),
+        )
+
+    def namespace(self, name: str) -> of_namespace.View:
+        """What may be known for one namespace."""
+        picture = self.picture
+        one = picture.namespaces.get("", name)
+        if one is None:
+            return of_namespace.View(None, (), ())
+        listing = [picture.atlas.subnet(s) for s in picture.atlas.listing(one)]
+        text = one.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
+        named = [picture.atlas.subnet(s.strip()) for s in text.split(",")]
+        return of_namespace.View(one, tuple(s for s in listing if s), tuple(s for s in named if s))
+
+
+def _unreadable(bidder: Bidder | None) -> Message | None:
+    if bidder is None or bidder.ask is not None:
+        return None
+    try:
+        ask_of(bidder.object)
+    except Refused as refused:
+        return refused.message
+    return None
