@@ -109,4 +109,4 @@ def name_problem(name: str) -> str:
 def is_ovn(provider: str) -> bool:
     """True for a provider whose ports are Logical_Switch_Ports (kube-ovn-behaviour §1, OVN subnet)."""
     parts = provider.split(".")
-    return provider in {"", OVN} or (len(parts) == 3 and parts[2] == OVN)  # noqa: PLR2004 - <nad>.<namespace>.ovn
+    return provider in {"", OVN} or (len(parts) == 3 and parts[2] == OVN)

@@ -69,7 +69,7 @@ class Meta(_Base, frozen=True):
 
     @property
     def version(self) -> int:
-        """resourceVersion as a number: comparable within one kind since Kubernetes 1.35 and always so with etcd."""
+        """The resourceVersion as a number: comparable within one kind since Kubernetes 1.35 and always so with etcd."""
         return int(self.resource_version)
 
     @property

@@ -51,7 +51,7 @@ class Atlas:
     _nodes: dict[str, tuple[Address, ...]] = field(default_factory=dict)
     _node_addresses: list[tuple[int, int, str]] = field(default_factory=list)  # family, value, node
 
-    # -- what is told to the atlas --------------------------------------------------------------------------------
+    # -- what is told to the atlas -----------------------------------------------------------------
 
     def put(self, name: str, subnet: Subnet | None) -> set[str]:
         """Take in the Subnet as it is now (None: gone); answer every name whose usability may have changed."""
@@ -102,7 +102,7 @@ class Atlas:
         if subnet.spec.default:
             self._defaults.add(name)
 
-    # -- who overlaps whom ----------------------------------------------------------------------------------------
+    # -- who overlaps whom -------------------------------------------------------------------------
 
     def _judge(self, name: str) -> set[str]:
         """Let the subnet in, or say which older one it overlaps; younger ones in its way have to go."""
@@ -170,7 +170,7 @@ class Atlas:
                     return say(Reason.SUBNET_INVALID, "node", cidr=cidr, address=text, node=node)
         return None
 
-    # -- what is asked of it (placement.Places) ---------------------------------------------------------------------
+    # -- what is asked of it (placement.Places) ----------------------------------------------------
 
     def subnet(self, name: str) -> Subnet | None:
         """The Subnet as it was last heard of."""

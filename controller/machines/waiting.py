@@ -2,8 +2,8 @@
 
 A topic is what a key waits for; `("space", subnet)` is room in a subnet, and only that is rationed:
 
-* fire(topic, budget) says that `budget` addresses came free. It wakes that many keys, oldest first, and gives each a
-  *grant*: the right to take one address now.
+* fire(topic, budget) says that `budget` addresses are free. It gives the oldest keys a *grant* each, the right to take
+  one address now, until as many grants are out as there are addresses, and wakes those who got one.
 * A key with an older one in line and without a grant must be patient(): else a newcomer that happens to run before
   those who were woken would take what was freed for them.
 * took() uses a grant up. A grant that is not used goes on to the next in line as soon as that is certain: when the
@@ -122,13 +122,13 @@ class _Line(Generic[K]):
 class _Ration(_Line[K]):
     """A line for something that is given out one by one."""
 
-    __slots__ = ("_active", "_eligible", "_parked")
+    __slots__ = ("_active", "_eligible", "_granted", "_parked")
 
     def __init__(self) -> None:
         super().__init__()
         self._active: _Heap[K] = _Heap(self.places, with_granted=True)  # not parked
         self._eligible: _Heap[K] = _Heap(self.places, with_granted=False)  # not parked and without a grant
-        self._parked = 0
+        self._granted = self._parked = 0
 
     def join(self, key: K, now: Seconds) -> None:
         super().join(key, now)
@@ -138,6 +138,7 @@ class _Ration(_Line[K]):
     def leave(self, key: K) -> list[K]:
         first = self._active.first() == key
         place = self.places.pop(key)
+        self._granted -= place.granted
         self._parked -= place.parked
         return self._succeed(first=first, granted=place.granted)
 
@@ -147,6 +148,7 @@ class _Ration(_Line[K]):
             return []
         first, granted = self._active.first() == key, place.granted
         place.parked, place.granted = True, False
+        self._granted -= granted
         self._parked += 1
         return self._succeed(first=first, granted=granted)
 
@@ -159,18 +161,12 @@ class _Ration(_Line[K]):
             self._eligible.push(key)
         elif place.granted:
             place.granted = False
+            self._granted -= 1
             self._eligible.push(key)
 
     def fire(self, budget: int | None) -> list[K]:
-        """Give a grant to the oldest `budget` keys (None: all) that have none, and return them."""
-        woken: list[K] = []
-        while budget is None or len(woken) < budget:
-            key = self._eligible.first()
-            if key is None:
-                break
-            self.places[key].granted = True
-            woken.append(key)
-        return woken
+        """Give grants to the oldest that have none until `budget` are out (None: to all), and return those keys."""
+        return self._grant(len(self.places) if budget is None else budget - self._granted)
 
     def others_first(self, key: K) -> bool:
         """True if somebody older than the key, granted or not, is in line, and the key has no grant."""
@@ -184,10 +180,18 @@ class _Ration(_Line[K]):
         place = self.places.get(key)
         return len(self.places) - self._parked - int(place is not None and not place.parked)
 
+    def _grant(self, count: int) -> list[K]:
+        woken: list[K] = []
+        while len(woken) < count and (key := self._eligible.first()) is not None:
+            self.places[key].granted = True
+            woken.append(key)
+        self._granted += len(woken)
+        return woken
+
     def _succeed(self, *, first: bool, granted: bool) -> list[K]:
         """A grant goes to the next that has none; the new first is woken, if it is not under way already."""
         if granted:
-            return self.fire(1)
+            return self._grant(1)
         head = self._active.first() if first else None
         return [] if head is None or self.places[head].granted else [head]
 
@@ -218,8 +222,8 @@ class Waiting(Generic[K]):
     def fire(self, topic: Topic, budget: int | None = None) -> list[K]:
         """Return the keys to be run because of this topic, oldest first, at most `budget`.
 
-        For room in a subnet they are granted, and those that are granted already or parked do not count: the former
-        are under way, the latter come by themselves.
+        For room in a subnet `budget` is how much of it there is now. Grants that are out count against it, for those
+        keys are under way; parked keys are passed over, for they come by themselves.
         """
         line = self._lines.get(topic)
         if line is None:

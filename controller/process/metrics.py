@@ -1,4 +1,4 @@
-"""What Prometheus reads: the shell's counters, and what only the Picture knows, read at scrape (per subnet, never per IP).
+"""What Prometheus reads: the shell's counters, and what only the Picture knows, read at scrape, per subnet.
 
 Kube-OVN's `subnet_available_ip_count` and `subnet_used_ip_count` go on under their own names, so dashboards work.
 """

@@ -1,4 +1,4 @@
-"""Every setting by flag or environment, validated all at once, with one message for each that is wrong (contract §9)."""
+"""Every setting by flag or environment, validated all at once, with one message for each (contract §9)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REMOTE: Final = re.compile(r"unix:.+|(tcp|ssl):\[?[^\]]+\]?:\d{1,5}")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
-class Invalid(Exception):  # noqa: N818 - what the caller prints, not a fault of ours
+class Invalid(Exception):
     """One line per setting that is wrong."""
 
 

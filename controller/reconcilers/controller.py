@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from controller.core.decisions import namespace, pod, reservation, subnet
 from controller.core.catalogue import Message, Reason
+from controller.core.decisions import namespace, pod, reservation, subnet
 from controller.core.effects import Decision, Patch, Promise, Tell, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind
@@ -23,8 +23,8 @@ from controller.machines.waiting import Waiting
 from controller.machines.workqueue import Lane, WorkQueue
 from controller.ports import NotFound, PortError, Unavailable
 from controller.reconcilers import keys
-from controller.reconcilers.audit import leaked
 from controller.reconcilers.apply import Applier, steps
+from controller.reconcilers.audit import leaked
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.leader import Deposed, Leader
 from controller.reconcilers.picture import Picture, running, takes_part
@@ -80,7 +80,7 @@ class Controller:
         self._status_due: dict[str, Seconds] = {}
         self._told: dict[Key, tuple[str, tuple[str, ...]]] = {}
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
@@ -173,7 +173,7 @@ class Controller:
         for one in picture.pods.values():
             yield from (key for key in picture.see(Kind.POD, one, one, self.world.clock.now()))
 
-    # -- what comes in ---------------------------------------------------------------------------------------------------
+    # -- what comes in -----------------------------------------------------------------------------
 
     def _see_objects(self, kind: Kind, news: watch.Swap[Any] | watch.Apply[Change]) -> None:
         replica: Any = self.picture.replica(kind)
@@ -242,7 +242,7 @@ class Controller:
         if self.picture.atlas.subnet(name) is not None:
             self.queue.add_at(keys.subnet_status(name), max(now, self._status_due.get(name, now)), Lane.LOW)
 
-    # -- work ------------------------------------------------------------------------------------------------------------
+    # -- work --------------------------------------------------------------------------------------
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> None:
         """Hand keys out, at most `workers` at once; what needs no I/O is done on the spot."""
@@ -288,7 +288,7 @@ class Controller:
                 self.queue.add_at(key, now + _PATIENCE_S, Lane.LOW)
             else:
                 decision = self._decide(key, now)
-        except Exception:  # the one place where a bug becomes a metric and a backoff (craft.md 5.3)
+        except Exception:  # noqa: BLE001 - the one place where a bug becomes a metric and a backoff
             self._panic(key, now)
         if decision is not None and (decision.effects or decision.tells):
             outward = next(steps(decision.effects), None)
@@ -384,7 +384,7 @@ class Controller:
         except asyncio.CancelledError:
             self._haunt(key)
             raise
-        except Exception:  # a bug in one key must not end the others
+        except Exception:  # noqa: BLE001 - a bug in one key must not end the others
             self._panic(key, clock.now())
         finally:
             now = clock.now()
@@ -432,7 +432,7 @@ class Controller:
 
     def _panic(self, key: Key, now: Seconds) -> None:
         self.telemetry.panics.labels(key.kind).inc()
-        log.exception("bug", key=str(key))
+        log.exception("bug", key=str(key))  # noqa: LOG004 - called from the two handlers above
         for other in self.waiting.revoke(key):
             self.queue.add(other, now)
         self.queue.retry(key, now, self.world.clock.jitter())

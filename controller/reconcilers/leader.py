@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from controller.reconcilers.settings import Tuning
 
 
-class Deposed(Exception):  # noqa: N818 - an event, not a fault
+class Deposed(Exception):
     """The lease could not be renewed in time, or somebody else has it."""
 
 

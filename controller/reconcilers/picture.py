@@ -58,7 +58,7 @@ class Picture:
         self._unplaced: set[str] = set()  # ports whose rows do not say in which switch they are
         self._topics: dict[Topic, None] = {}
 
-    # -- questions --------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     @property
     def synced(self) -> bool:
@@ -114,7 +114,7 @@ class Picture:
         return self.ports.get_switch(name) is not None
 
     def _has_room(self, name: str, family: int) -> bool:
-        return self.ledger.free_count(name, 4 if family == 4 else 6) > 0  # noqa: PLR2004
+        return self.ledger.free_count(name, 4 if family == 4 else 6) > 0
 
     def drain_topics(self) -> list[Topic]:
         """What has happened that somebody may wait for, each once, in order."""
@@ -129,7 +129,7 @@ class Picture:
         for topic in topics:
             self._topics.setdefault(topic)
 
-    # -- promises ----------------------------------------------------------------------------------------------------
+    # -- promises ----------------------------------------------------------------------------------
 
     def promise(self, key: Key, promise: Promise, now: Seconds) -> None:
         """Hold the address for the port from this very step (house.md, data flow)."""
@@ -150,7 +150,7 @@ class Picture:
             self.promisers.pop(port, None)
         return self.promisers.get(port)
 
-    # -- changes -------------------------------------------------------------------------------------------------------
+    # -- changes -----------------------------------------------------------------------------------
 
     def see(self, kind: Kind, old: object, new: object, now: Seconds) -> Iterator[Key]:
         """Fold one change of a replica and answer the keys it concerns."""
@@ -177,10 +177,8 @@ class Picture:
     def _see_ip(self, old: Ip | None, new: Ip | None, now: Seconds) -> Iterator[Key]:
         ip = new or old
         assert ip is not None  # noqa: S101 - a change has at least one side
-        name, was = (
-            ip.metadata.name,
-            {r.subnet for _, key, r in self.ledger.records_of(ip.metadata.name) if key == name},
-        )
+        name = ip.metadata.name
+        was = {r.subnet for source, _, r in self.ledger.records_of(name) if source is Source.IP}
         recorded = self.granted(new) if new is not None else None
         self._remember(name, (new.metadata.uid, recorded) if new is not None and recorded is not None else None)
         self._put(Source.IP, name, records.of_ip(new, recorded) if new is not None else (), now, was)
@@ -261,7 +259,7 @@ class Picture:
         self.atlas.put_node(name, found)
         yield from ()
 
-    # -- Northbound ------------------------------------------------------------------------------------------------------
+    # -- Northbound --------------------------------------------------------------------------------
 
     def see_port(self, name: str, old: PortRow | None, new: PortRow | None, now: Seconds) -> Iterator[Key]:
         """Fold one change of a Logical_Switch_Port."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from controller.core import naming
 from controller.core.addresses import parse_address
 from controller.core.catalogue import Message
-from controller.core.decisions import binding
+from controller.core.decisions import binding, realise
 from controller.core.decisions import namespace as of_namespace
 from controller.core.decisions import pod as of_pod
 from controller.core.decisions import reservation as of_reservation
@@ -48,7 +48,7 @@ class Views:
         """The wall clock as the API writes it."""
         return datetime.fromtimestamp(self.clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    # -- reservations ----------------------------------------------------------------------------------------------
+    # -- reservations ------------------------------------------------------------------------------
 
     def reservation(self, name: str) -> of_reservation.View:
         """What may be known for one IP name."""
@@ -140,7 +140,7 @@ class Views:
             mac=notes.get(naming.PREFIX + "mac_address", "") if has else "",
         )
 
-    # -- pods ------------------------------------------------------------------------------------------------------
+    # -- pods --------------------------------------------------------------------------------------
 
     def pod(self, namespace_: str, name: str) -> of_pod.View:
         """What may be known for one owner of pods."""
@@ -170,7 +170,7 @@ class Views:
             pod_nic_type=self.pod_nic_type,
         )
 
-    def _held(self, owner: naming.Owner, port: str) -> tuple[of_pod.Held, ...]:
+    def _held(self, owner: naming.Owner, port: str) -> tuple[realise.Held, ...]:
         """Everything that exists under a port name of this owner."""
         picture = self.picture
         names = {port: None}
@@ -178,10 +178,10 @@ class Views:
         names |= {row.name: None for row in picture.ports.by_owner(str(owner))}
         return tuple(self._one(name, owner) for name in names)
 
-    def _one(self, name: str, owner: naming.Owner) -> of_pod.Held:
+    def _one(self, name: str, owner: naming.Owner) -> realise.Held:
         picture = self.picture
         ip = picture.ips.get("", name)
-        return of_pod.Held(
+        return realise.Held(
             name,
             ip,
             picture.ports.get_port(name),
@@ -198,7 +198,7 @@ class Views:
         age = self.clock.wall() - made.timestamp()
         return age if age >= 0 else of_pod.SCHEDULING_GRACE
 
-    # -- subnets and namespaces ----------------------------------------------------------------------------------------
+    # -- subnets and namespaces --------------------------------------------------------------------
 
     def subnet(self, name: str, *, counted: bool) -> of_subnet.View:
         """What may be known for one Subnet; with `counted` also who has what in it (O(n log n) in its users)."""

@@ -140,7 +140,7 @@ def ask_of(pod: Pod) -> Ask:
     )
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error
+class Refused(Exception):
     """Carries the message that the owner is to be told."""
 
     def __init__(self, message: Message, waits: tuple[Topic, ...] = ()) -> None:
@@ -176,7 +176,7 @@ def parse_pool(text: str) -> tuple[Entry, ...]:
     if ";" in text:
         return tuple(parse_entry(part) for part in text.split(";") if part.strip())
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if len(parts) == 2 and len({":" in p for p in parts}) == 2:  # noqa: PLR2004 - one of each family
+    if len(parts) == 2 and len({":" in p for p in parts}) == 2:
         return (parse_entry(text),)
     if len(parts) == 1 and not parts[0][:1].isdigit() and ":" not in parts[0]:
         raise Malformed(f"IPPool {parts[0]!r}: pools by name are not served by this version, write addresses")

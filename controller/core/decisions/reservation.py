@@ -16,7 +16,7 @@ from controller.core.decisions import binding, conditions
 from controller.core.decisions.placement import Refused
 from controller.core.effects import Decision, DropPort, Effect, Patch, Promise, Tell, Withdraw
 from controller.core.faults import Malformed
-from controller.core.objects import OUR_FINALIZERS, FINALIZER, Kind
+from controller.core.objects import FINALIZER, OUR_FINALIZERS, Kind
 
 if TYPE_CHECKING:
     from controller.core.catalogue import Message
@@ -85,7 +85,7 @@ def _addresses(recorded: Recorded) -> str:
     return ",".join(filter(None, (recorded.v4_ip_address, recorded.v6_ip_address)))
 
 
-# -- newcomers: no finalizer of ours, nothing recorded ------------------------------------------------------------
+# -- newcomers: no finalizer of ours, nothing recorded --------------------------------------------
 
 
 def _newcomer(view: View, ip: Ip, now: Seconds) -> Decision:
@@ -100,12 +100,12 @@ def _request(view: View, ip: Ip, now: Seconds) -> Decision:
     try:
         want = _wanted(view, ip)
         rival = _pod_came_first(view, ip, want)
-        if rival is not None:
-            return rival
-        if view.place.problem is not None:
-            raise Refused(view.place.problem, view.place.waits)
     except Refused as refused:
         return _refuse(view, ip, refused.message, refused.waits, None)
+    if rival is not None:
+        return rival
+    if view.place.problem is not None:
+        return _refuse(view, ip, view.place.problem, view.place.waits, None)
     assert view.place.plan is not None  # noqa: S101 - a place without a problem has a plan
     answer = ipam.choose(view.book, view.place.plan, want, now)
     if isinstance(answer, ipam.Refusal):
@@ -162,10 +162,11 @@ def _number(family: int, field: str, text: str) -> int | None:
         return None
     try:
         address = parse_address(text)
-        if address.family != family:
-            raise Malformed(f"{text} is an IPv{address.family} address")
     except Malformed as why:
         raise Refused(say(Reason.INVALID_SPEC, "field", field=field, why=why)) from None
+    if address.family != family:
+        other = f"{text} is an IPv{address.family} address"
+        raise Refused(say(Reason.INVALID_SPEC, "field", field=field, why=other))
     return address.value
 
 
@@ -225,7 +226,7 @@ def finalized(ip: Ip) -> list[str]:
     return [f for f in ip.metadata.finalizers if f not in OUR_FINALIZERS] + [FINALIZER]
 
 
-# -- granted reservations -----------------------------------------------------------------------------------------
+# -- granted reservations -------------------------------------------------------------------------
 
 _IMMUTABLE: Final = (
     ("subnet", "subnet"),
@@ -277,9 +278,7 @@ def _metadata_drift(ip: Ip, recorded: Recorded) -> dict[str, Any]:
     if missing:
         drift["labels"] = missing
     finalizers = ip.metadata.finalizers
-    if not ip.metadata.ours:
-        drift["finalizers"] = finalized(ip)  # type: ignore[assignment]
-    elif FINALIZER not in finalizers:
+    if not ip.metadata.ours or FINALIZER not in finalizers:
         drift["finalizers"] = finalized(ip)  # type: ignore[assignment]
     return drift
 
@@ -311,7 +310,7 @@ def _standing(
     return ready, conditions.Standing("InUse", "False", mismatch or idle), "", mismatch
 
 
-# -- ordinary IPs and deletion ------------------------------------------------------------------------------------
+# -- ordinary IPs and deletion --------------------------------------------------------------------
 
 
 def _ordinary(ip: Ip) -> Decision:

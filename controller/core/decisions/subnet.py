@@ -84,7 +84,7 @@ def layout_of(subnet: Subnet) -> Layout | Message:
     )
 
 
-def _field(name: str, parse: Any) -> Any:  # noqa: ANN401 - the parser's own type, one line above each use
+def _field(name: str, parse: Any) -> Any:
     try:
         return parse()
     except Malformed as why:
@@ -131,7 +131,7 @@ def _cooldown(text: str | None) -> float:
         seconds = float(text.removesuffix("s"))
     except ValueError:
         raise Malformed(f"{text!r} is not a number of seconds") from None
-    if not 0 <= seconds <= 86_400:  # noqa: PLR2004 - a day; NaN fails too
+    if not 0 <= seconds <= 86_400:
         raise Malformed(f"{text!r} is not between 0 and 86400 seconds")
     return seconds
 

@@ -1,0 +1,231 @@
+"""An allocation made durable: port, then IP, then the pod's annotations, each only where it differs (Rules 3, 4).
+
+Field by field as Kube-OVN writes them, for its node agent and people's tools read them (kube-ovn-behaviour §4, §5.1, §7.7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.core import naming
+from controller.core.catalogue import Reason, say
+from controller.core.decisions.reservation import finalized, grant_fields
+from controller.core.effects import Create, Decision, Effect, Patch, Promise, PutPort, Tell
+from controller.core.objects import FINALIZER, Kind
+from controller.core.rows import VENDOR, PortRow
+
+if TYPE_CHECKING:
+    from controller.core.decisions.binding import Bidder
+    from controller.core.decisions.placement import Place
+    from controller.core.ipam import Grant
+    from controller.core.objects import Ip, Pod, Recorded
+
+POD_UID: Final = "pod-uid"
+_OWN: Final = frozenset({"ip_address", "mac_address", "logical_switch", "allocated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What exists under one port name of this owner."""
+
+    port: str
+    ip: Ip | None = None
+    row: PortRow | None = None
+    recorded: Recorded | None = None  # of a granted IP, reservation or not
+    promised: bool = False
+
+    @property
+    def reserved(self) -> bool:
+        """True if a user decided that the address stays."""
+        return self.recorded is not None and self.recorded.reserved == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an allocation is for: all live pods of one owner in one subnet."""
+
+    bidders: tuple[Bidder, ...]
+    place: Place
+    pod_nic_type: str
+
+
+def realise(request: Request, bidder: Bidder, held: Held, grant: Grant) -> Decision:
+    """Port, then IP, then the pod's annotations: each only where it differs (Rule 3, Rule 4)."""
+    place = request.place
+    effects: list[Effect] = []
+    row = _row(bidder, grant, place, held.row)
+    row_differs = held.row is None or held.row._replace(uuid="") != row
+    if row_differs or not bidder.running:
+        effects.append(Promise(held.port, place.name, grant.v4, grant.v6, grant.mac or None))
+    if row_differs:
+        effects.append(PutPort(row, held.row))
+    effects += _ip_effects(bidder, held, grant, place)
+    notes = _annotations(request, bidder, grant, place)
+    if notes:
+        meta = bidder.object.metadata
+        effects += [
+            Patch(Kind.POD, p.metadata.namespace, p.metadata.name, _pod_body(p, notes))
+            for p in (b.object for b in request.bidders)
+            if p is bidder.object or not _says(p, notes)
+        ]
+        if not bidder.running:
+            told = say(
+                Reason.POD_NETWORK_ALLOCATED,
+                "nic",
+                provider=naming.OVN,
+                subnet=place.name,
+                address=notes.get(naming.PREFIX + "ip_address", ""),
+                mac=notes.get(naming.PREFIX + "mac_address", ""),
+                port=held.port,
+            )
+            return Decision(tuple(effects), tells=(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, told),))
+    if effects and isinstance(effects[-1], Promise):
+        return Decision()  # nothing is left to write: the promise would be one without a record to come
+    return Decision(tuple(effects))
+
+
+def _pod_body(pod: Pod, notes: dict[str, str]) -> dict[str, Any]:
+    return {"metadata": {"uid": pod.metadata.uid, "annotations": notes}}
+
+
+def _says(pod: Pod, notes: dict[str, str]) -> bool:
+    have = pod.metadata.annotations
+    return all(have.get(key) == value for key, value in notes.items())
+
+
+def _others_ids(bidder: Bidder, row: PortRow | None) -> dict[str, str]:
+    """External ids that other parts of Kube-OVN keep on a running pod's port (security groups, vips) stay there."""
+    return dict(row.external_ids) if row is not None and bidder.running else {}
+
+
+def _row(bidder: Bidder, grant: Grant, place: Place, row: PortRow | None) -> PortRow:
+    """The Logical_Switch_Port, column by column as Kube-OVN writes it (kube-ovn-behaviour §5.1)."""
+    texts = grant_fields(grant.v4, grant.v6, grant.mac or None)
+    line = " ".join(filter(None, (texts["macAddress"], texts["v4IpAddress"], texts["v6IpAddress"])))
+    notes = bidder.object.metadata.annotations
+    addresses = {line} | ({"unknown"} if notes.get(naming.PREFIX + "layer2_forward") == "true" else set())
+    secured = (line,) if notes.get(naming.PREFIX + "port_security") == "true" else ()
+    ids = _others_ids(bidder, row) | {"vendor": VENDOR, "ls": place.name, "pod": str(bidder.owner)}
+    ids[POD_UID] = bidder.object.metadata.uid
+    return PortRow(bidder.port, tuple(sorted(addresses)), tuple(sorted(ids.items())), secured)
+
+
+def _ip_effects(bidder: Bidder, held: Held, grant: Grant, place: Place) -> list[Effect]:
+    """Make the IP object say so. A terminating one is left alone (bug row 42), a foreign one too (bug row 33)."""
+    ip, pod = held.ip, bidder.object
+    if ip is None:
+        return [Create(Kind.IP, "", held.port, _ip_object(bidder, held.port, grant, place))]
+    if ip.metadata.deleting or naming.special(ip):
+        return []
+    granted = held.recorded is not None
+    if not granted and ip.metadata.finalizers and not ip.metadata.ours:
+        return []
+    if not granted and not _adoptable(bidder, ip, grant):
+        return []
+    if held.reserved and held.recorded is not None and not bidder.runs_with(held.recorded) and bidder.running:
+        return []  # the pod goes on with its own address, the reservation keeps its own (both are marked)
+    node = pod.spec.node_name or ip.spec.node_name
+    wanted = _ip_spec(bidder, grant, place, node)
+    if held.reserved and held.recorded is not None:
+        wanted = {"nodeName": node}
+    return _ip_patch(held, ip, wanted, place, node)
+
+
+def _adoptable(bidder: Bidder, ip: Ip, grant: Grant) -> bool:
+    """A user's request written while the pod's own allocation was under way: adopted if it asks for nothing else."""
+    if ip.fault:
+        return False
+    if ip.metadata.labels.get(naming.RESERVED) == "false":
+        return True
+    spec, has = ip.spec, grant_fields(grant.v4, grant.v6, grant.mac or None)
+    who = (spec.subnet, spec.pod_type, spec.namespace, spec.pod_name)
+    same = who == (bidder.subnet, bidder.kind, bidder.owner.namespace, bidder.owner.name)
+    asked = ((spec.v4_ip_address, "v4IpAddress"), (spec.v6_ip_address, "v6IpAddress"), (spec.mac_address, "macAddress"))
+    return same and all(text in {"", has[field]} for text, field in asked)
+
+
+def _ip_patch(held: Held, ip: Ip, wanted: dict[str, Any], place: Place, node: str) -> list[Effect]:
+    """One merge patch with what differs; an adopted request becomes a reservation by its label."""
+    have = ip.spec
+    present = {
+        "podName": have.pod_name,
+        "namespace": have.namespace,
+        "subnet": have.subnet,
+        "podType": have.pod_type,
+        "nodeName": have.node_name,
+        "ipAddress": have.ip_address,
+        "v4IpAddress": have.v4_ip_address,
+        "v6IpAddress": have.v6_ip_address,
+        "macAddress": have.mac_address,
+    }
+    spec = {key: value for key, value in wanted.items() if present[key] != value}
+    reserved = held.reserved or (held.recorded is None and ip.metadata.labels.get(naming.RESERVED) != "false")
+    labels = naming.labels(place.name, node, reserved=reserved)
+    stale = {old: None for old in (have.subnet,) if old not in {place.name, ""} and old in ip.metadata.labels}
+    changed = {k: v for k, v in labels.items() if ip.metadata.labels.get(k) != v}
+    metadata: dict[str, Any] = {"labels": changed | stale} if changed or stale else {}
+    if not ip.metadata.ours:
+        metadata["finalizers"] = finalized(ip)
+    if not spec and not metadata:
+        return []
+    if held.recorded is None and spec:
+        spec |= {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
+    body: dict[str, Any] = {"metadata": {"resourceVersion": ip.metadata.resource_version, **metadata}}
+    return [Patch(Kind.IP, "", held.port, body | ({"spec": spec} if spec else {}))]
+
+
+def _ip_spec(bidder: Bidder, grant: Grant, place: Place, node: str) -> dict[str, Any]:
+    return {
+        "podName": bidder.owner.name,
+        "namespace": bidder.owner.namespace,
+        "subnet": place.name,
+        "podType": bidder.kind,
+        "nodeName": node,
+        **grant_fields(grant.v4, grant.v6, grant.mac or None),
+    }
+
+
+def _ip_object(bidder: Bidder, port: str, grant: Grant, place: Place) -> dict[str, Any]:
+    node = bidder.object.spec.node_name
+    lists: dict[str, Any] = {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
+    return {
+        "apiVersion": "kubeovn.io/v1",
+        "kind": "IP",
+        "metadata": {
+            "name": port,
+            "labels": naming.labels(place.name, node, reserved=False),
+            "finalizers": [FINALIZER],
+        },
+        "spec": _ip_spec(bidder, grant, place, node) | lists,
+    }
+
+
+def _annotations(request: Request, bidder: Bidder, grant: Grant, place: Place) -> dict[str, str]:
+    """What the pod's annotations lack, `{}` if nothing: all of one NIC in one patch (kube-ovn-behaviour §4.5)."""
+    subnet = place.subnet
+    assert subnet is not None  # noqa: S101 - a place with a plan has a subnet
+    texts = grant_fields(grant.v4, grant.v6, grant.mac or None)
+    spec = subnet.spec
+    wanted = {
+        "ip_address": texts["ipAddress"],
+        "mac_address": texts["macAddress"],
+        "cidr": spec.cidr_block,
+        "gateway": spec.gateway,
+        "logical_switch": place.name,
+        "allocated": "true",
+    }
+    notes = bidder.object.metadata.annotations
+    if bidder.running:  # copies of the subnet's fields are what the pod was started with: they stay
+        wanted = {k: v for k, v in wanted.items() if k in _OWN or naming.PREFIX + k not in notes}
+    if not notes.get(naming.PREFIX + "pod_nic_type"):
+        wanted["pod_nic_type"] = request.pod_nic_type
+    if bidder.kind == "VirtualMachine":
+        wanted["virtualmachine"] = bidder.owner.name
+    routed_by_ovn = spec.vpc and (not spec.vlan or spec.logical_gateway or spec.u2o_interconnection)
+    if routed_by_ovn and not bidder.running:
+        wanted["logical_router"] = spec.vpc
+    if bidder.object.spec.node_name:
+        wanted["routed"] = "true"
+    keyed = {naming.PREFIX + key: value for key, value in wanted.items()}
+    return {key: value for key, value in keyed.items() if notes.get(key) != value}

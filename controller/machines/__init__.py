@@ -1,0 +1,1 @@
+"""FLOOR 1: state machines without I/O; `now` comes in, values go out."""
