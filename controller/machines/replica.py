@@ -103,7 +103,8 @@ class Replica(Generic[V]):
             old = self._objects.get(key)
             if old is None or old.metadata.resource_version != new.metadata.resource_version:
                 changes.append(self._set(key, new))
-        changes += [self._set(key, None) for key in self._objects.keys() - fresh]
+        vanished = [key for key in self._objects if key not in fresh]  # not a set: its order would be chance
+        changes += [self._set(key, None) for key in vanished]
         self.version, self.synced = version, True
         return changes
 

@@ -1,6 +1,6 @@
 """An allocation made durable: port, then IP, then the pod's annotations, each only where it differs (Rules 3, 4).
 
-Field by field as Kube-OVN writes them, for its node agent and people's tools read them (kube-ovn-behaviour §4, §5.1, §7.7).
+Field by field as Kube-OVN writes them: its node agent and people read them (kube-ovn-behaviour §4, §5.1, §7.7).
 """
 
 from __future__ import annotations
