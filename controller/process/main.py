@@ -70,11 +70,8 @@ async def main(told: settings.Settings) -> int:
 
 def readiness(controller: Controller, northbound: NorthboundWire) -> list[str]:
     """Why the process cannot do its work now; empty when it can."""
-    picture = controller.picture
-    reasons = [f"{kind} not read yet" for kind, synced in picture.sources() if not synced]
-    if not northbound.connected:
-        reasons.append("northbound not connected")
-    return reasons + [f"{source}: {why}" for source, why in sorted(controller.unreachable.items())]
+    reasons = [] if northbound.connected else ["northbound not connected"]
+    return controller.troubles() + reasons
 
 
 async def _until_signal(controller: Controller, drain_s: float) -> None:

@@ -153,7 +153,7 @@ class State(Collector):
         yield leaked
         refused = GaugeMetricFamily("keepip_refused", "Objects that are refused now, by reason", labels=["reason"])
         counts: dict[str, int] = {}
-        for message in controller.refusals.values():
+        for message in controller.worker.refusals.values():
             if isinstance(message, Message):
                 counts[str(message.reason)] = counts.get(str(message.reason), 0) + 1
         for reason, count in sorted(counts.items()):

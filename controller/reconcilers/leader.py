@@ -37,6 +37,7 @@ class Leader:
             namespace=tuning.lease_namespace,
         )
         self._stopping = asyncio.Event()
+        self.trouble = ""  # why the last request for the Lease failed: the API server's health as we see it
 
     @property
     def holder(self) -> str:
@@ -114,7 +115,9 @@ class Leader:
         try:
             async with asyncio.timeout(within):
                 await request
-        except (PortError, TimeoutError):
+            self.trouble = ""
+        except (PortError, TimeoutError) as error:
+            self.trouble = str(error) or "no answer"
             self._machine.failed(self._world.clock.now(), self._world.clock.jitter())
 
     async def _read(self) -> None:

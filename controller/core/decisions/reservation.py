@@ -326,21 +326,22 @@ def _ordinary(ip: Ip) -> Decision:
 def _retire(view: View, ip: Ip) -> Decision:
     """On the way down: port, then finalizer; the address is free when the object is gone (contract §3, Delete)."""
     user = next((b for b in view.bidders if b.running), None)
-    if user is not None and view.row is not None and view.protect_in_use:
+    if user is not None and view.protect_in_use:
         waiting = conditions.Standing("InUse", "True", say(Reason.IN_USE, "terminating", pod=user.pod))
         status = conditions.of_ip(ip, (waiting,), view.recorded, user.pod, view.stamp)
         return Decision(status=status, tells=(_tell(ip, waiting.message),) if status else ())
+    if not ip.metadata.ours:
+        return Decision()  # nothing of ours in it: others' finalizers are theirs
     effects: list[Effect] = []
     if user is not None and not view.protect_in_use:
         effects += binding.cut_off(user)
     if view.row is not None and view.row.ours and view.row.type == "":
         effects.append(DropPort(view.row))
-    if ip.metadata.ours:
-        body = {
-            "metadata": {
-                "resourceVersion": ip.metadata.resource_version,
-                "finalizers": [f for f in ip.metadata.finalizers if f not in OUR_FINALIZERS],
-            }
+    body = {
+        "metadata": {
+            "resourceVersion": ip.metadata.resource_version,
+            "finalizers": [f for f in ip.metadata.finalizers if f not in OUR_FINALIZERS],
         }
-        effects.append(Patch(Kind.IP, "", view.name, body))
+    }
+    effects.append(Patch(Kind.IP, "", view.name, body))
     return Decision(tuple(effects))

@@ -1,0 +1,316 @@
+"""Take -> caught up? -> view -> decide -> promise -> apply -> tell -> requeue: the life of one key's run.
+
+Between a View and its Decision there is no await, and a promise is in the ledger before the first one: that is why no
+two keys can be given one address, and why no lock exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from controller.core.catalogue import Message, Reason
+from controller.core.decisions import namespace, pod, reservation, subnet
+from controller.core.effects import Decision, Patch, Promise, Tell, Withdraw
+from controller.core.ipam import Source
+from controller.core.objects import Kind
+from controller.machines.workqueue import Lane
+from controller.ports import Denied, NotFound, PortError, Unavailable
+from controller.reconcilers import keys
+from controller.reconcilers.apply import Applier, steps
+from controller.reconcilers.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from controller.core.objects import Seconds
+    from controller.machines.barrier import Barrier
+    from controller.machines.waiting import Waiting
+    from controller.machines.workqueue import Taken, WorkQueue
+    from controller.ports import World
+    from controller.reconcilers.events import Recorder
+    from controller.reconcilers.keys import Key
+    from controller.reconcilers.picture import Picture
+    from controller.reconcilers.settings import Tuning
+    from controller.reconcilers.telemetry import Telemetry
+
+log = structlog.get_logger()
+_SLICE_S = 0.02  # synchronous work between two turns of the loop
+_PATIENCE_S = 1.0  # a key whose writes are not shown yet is looked at again by then, were an event to be missed
+
+
+class Worker:
+    """Runs keys, at most `workers` of them at once."""
+
+    def __init__(
+        self,
+        world: World,
+        tuning: Tuning,
+        picture: Picture,
+        queue: WorkQueue[Key],
+        waiting: Waiting[Key],
+        barrier: Barrier[Key],
+        recorder: Recorder,
+        telemetry: Telemetry,
+        wake: asyncio.Event,
+        news: Callable[[Seconds], None],
+    ) -> None:
+        self.world, self.tuning, self.picture, self.queue = world, tuning, picture, queue
+        self.waiting, self.barrier, self.recorder, self.telemetry = waiting, barrier, recorder, telemetry
+        self.refusals: dict[Key, Message] = {}
+        self.statusless = False  # this cluster's IPs have no status: Events carry the reasons (contract §8)
+        self.denied = ""  # the last refusal of a right that we need, for readiness
+        self.views = Views(picture, waiting, self.refusals, world.clock, tuning.protect_in_use, tuning.pod_nic_type)
+        self.status_due: dict[str, Seconds] = {}
+        self._applier = Applier(world, barrier, telemetry)
+        self._wake, self._after_news = wake, news
+        self._under_way = 0
+        self._stopping = False
+        self._told: dict[Key, tuple[str, tuple[str, ...]]] = {}
+
+    def stop(self) -> None:
+        """Take no more keys; run() ends when those under way are done."""
+        self._stopping = True
+        self._wake.set()
+
+    def book_status(self, name: str, now: Seconds) -> None:
+        """Have the Subnet's numbers written, but not more often than they may be."""
+        if self.picture.atlas.subnet(name) is not None:
+            self.queue.add_at(keys.subnet_status(name), max(now, self.status_due.get(name, now)), Lane.LOW)
+
+    async def run(self, group: asyncio.TaskGroup) -> None:
+        """Hand keys out, at most `workers` at once; what needs no I/O is done on the spot."""
+        clock = self.world.clock
+        turn = clock.now()
+        while not (self._stopping and self._under_way == 0):
+            taken = None
+            if not self._stopping and self._under_way < self.tuning.workers:
+                taken = self.queue.take(clock.now())
+            if taken is None:
+                await self._rest()
+                turn = clock.now()
+                continue
+            job = self._begin(taken)
+            if job is not None:
+                self._start(group, taken, job)
+            if clock.now() - turn > _SLICE_S:
+                await asyncio.sleep(0)
+                turn = clock.now()
+
+    def _start(self, group: asyncio.TaskGroup, taken: Taken[Key], job: Decision | tuple[()]) -> None:
+        """Run the asynchronous half; its end is seen to even if it is cancelled before it began."""
+        started = self.world.clock.now()
+        self._under_way += 1
+        task = group.create_task(self._finish(taken.key, job), name=str(taken.key))
+        task.add_done_callback(lambda _task: self._end(taken.key, started))
+
+    def _end(self, key: Key, started: Seconds) -> None:
+        now = self.world.clock.now()
+        self.telemetry.work_seconds.labels(key.kind).observe(now - started)
+        self.telemetry.reconcile_seconds.labels(key.kind).observe(now - started)
+        self.queue.done(key, now)
+        self._under_way -= 1
+        self._wake.set()
+
+    async def _rest(self) -> None:
+        self._wake.clear()
+        deadline = None if self._stopping else self.queue.next_deadline()
+        full = self._under_way >= self.tuning.workers
+        wait = None if deadline is None or full else max(0.0, deadline - self.world.clock.now())
+        try:
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _begin(self, taken: Taken[Key]) -> Decision | tuple[()] | None:
+        """The synchronous half: view, decide, promise. None if nothing is left to do; `()` if a doubt needs a read."""
+        key, now = taken.key, self.world.clock.now()
+        self.telemetry.queue_seconds.labels(key.kind).observe(taken.waited)
+        decision: Decision | None = None
+        try:
+            if self.barrier.doubts(key):
+                return ()
+            if self.barrier.behind(key, self.picture):
+                self._count(key, "behind")
+                self.queue.add_at(key, now + _PATIENCE_S, Lane.LOW)
+            else:
+                decision = self._decide(key, now)
+        except Exception:  # noqa: BLE001 - the one place where a bug becomes a metric and a backoff
+            self._panic(key, now)
+        if decision is not None and (decision.effects or decision.tells):
+            outward = next(steps(decision.effects), None)
+            if outward is not None:
+                return decision
+            self._tell(key, decision)
+        if decision is not None:
+            self._succeed(key, decision, now)
+        self.queue.done(key, now)
+        return None
+
+    def _decide(self, key: Key, now: Seconds) -> Decision:
+        decision = self._look(key, now)
+        for effect in decision.effects:
+            if isinstance(effect, Promise):
+                self.picture.promise(key, effect, now)
+                self.waiting.took(key, effect.subnet)
+            elif isinstance(effect, Withdraw):
+                self.picture.withdraw(effect.port, now)
+        self._take_notice(key, decision, now)
+        self._after_news(now)
+        return decision
+
+    def _look(self, key: Key, now: Seconds) -> Decision:
+        views, name = self.views, key.name
+        match key.kind:
+            case keys.RESERVATION:
+                return reservation.decide(views.reservation(name), now)
+            case keys.RESERVATION_STATUS:
+                return _status_only(reservation.decide(views.reservation(name), now))
+            case keys.POD:
+                return pod.decide(views.pod(key.namespace, name), now)
+            case keys.SUBNET:
+                return subnet.decide(views.subnet(name, counted=False), now)
+            case keys.SUBNET_STATUS:
+                self.status_due[name] = now + self.tuning.status_every_s
+                return _status_only(subnet.decide(views.subnet(name, counted=True), now))
+            case _:
+                return namespace.decide(views.namespace(name), now)
+
+    def _take_notice(self, key: Key, decision: Decision, now: Seconds) -> None:
+        """Remember refusals and waits; book the status on its own lane."""
+        if key.kind in {keys.RESERVATION_STATUS, keys.SUBNET_STATUS}:
+            return
+        woken = self.waiting.wait(key, decision.waits, now) if decision.waits else self.waiting.clear(key)
+        for other in woken:
+            self.queue.add(other, now)
+        self._remember_refusal(key, decision)
+        if key.kind == keys.RESERVATION and decision.status is not None:
+            if self.statusless:
+                self._tell_standing(decision.status)
+            else:
+                self.queue.add(keys.reservation_status(key.name), now, Lane.LOW)
+        if key.kind == keys.SUBNET:
+            self.book_status(key.name, now)
+
+    def _tell_standing(self, status: Patch) -> None:
+        """Where an IP has no status its Ready condition becomes an Event of the same reason (contract §8)."""
+        uid = status.body["metadata"]["uid"]
+        for shown in status.body["status"].get("conditions") or ():
+            if shown["type"] == "Ready":
+                message = Message(Reason(shown["reason"]), shown["message"])
+                self.recorder.tell(Tell(Kind.IP, "", status.name, uid, message))
+
+    def _remember_refusal(self, key: Key, decision: Decision) -> None:
+        before = self.refusals.get(key)
+        if decision.refusal is not None:
+            self.refusals[key] = decision.refusal
+        else:
+            self.refusals.pop(key, None)
+            uid, reasons = self._told.pop(key, ("", ()))
+            if uid and not decision.tells:
+                self.recorder.forget(uid, reasons)
+        if key.kind == keys.RESERVATION and before != decision.refusal:
+            self.picture.announce(("ip", key.name))
+
+    async def _finish(self, key: Key, decision: Decision | tuple[()]) -> None:
+        """The asynchronous half: reads that end a doubt, or the effects in order."""
+        try:
+            if isinstance(decision, tuple):
+                await self._resolve(key)
+                return
+            for step in steps(decision.effects):
+                await self._applier.apply(key, step)
+            self._tell(key, decision)
+            self._succeed(key, decision, self.world.clock.now())
+        except NotFound:
+            self._not_found(key)
+        except PortError as error:
+            self._fail(key, error)
+        except asyncio.CancelledError:
+            self._haunt(key)
+            raise
+        except Exception:  # noqa: BLE001 - a bug in one key must not end the others
+            self._panic(key, self.world.clock.now())
+
+    async def _resolve(self, key: Key) -> None:
+        for kind, space, name in self.barrier.doubts(key):
+            found = await self.world.kube.read(kind, space, name)
+            self.barrier.resolved(key, kind, space, name, found.metadata.version if found is not None else None)
+        self.queue.retry(key, self.world.clock.now(), self.world.clock.jitter())
+
+    def _succeed(self, key: Key, decision: Decision, now: Seconds) -> None:
+        self.queue.forget(key)
+        if decision.effects:
+            self.denied = ""
+        if decision.requeue_after is not None:
+            self.queue.add_at(key, now + decision.requeue_after)
+        result = "refused" if decision.refusal else "requeue_after" if decision.requeue_after is not None else "success"
+        self._count(key, result)
+        if decision.effects:
+            log.info("reconciled", key=str(key), effects=[type(e).__name__ for e in decision.effects])
+
+    def _fail(self, key: Key, error: PortError) -> None:
+        """The queue is the only retrier; a server's own wish for the pause is obeyed."""
+        now, clock = self.world.clock.now(), self.world.clock
+        at_least = (error.retry_after or 0.0) if isinstance(error, Unavailable) else 0.0
+        if isinstance(error, Unavailable) and error.unknown:
+            self._haunt(key)
+        if isinstance(error, Denied):
+            self.denied = str(error)
+        for other in self.waiting.revoke(key):
+            self.queue.add(other, now)
+        due = self.queue.retry(key, now, clock.jitter(), at_least=at_least)
+        self._count(key, "error")
+        log.warning(
+            "write failed", key=str(key), error=f"{type(error).__name__}: {error}", retry_in=round(due - now, 3)
+        )
+
+    def _not_found(self, key: Key) -> None:
+        now = self.world.clock.now()
+        if key.kind == keys.RESERVATION_STATUS and self.picture.ips.get("", key.name) is not None:
+            self.statusless = True
+        self.queue.retry(key, now, self.world.clock.jitter())
+        self._count(key, "error")
+
+    def _panic(self, key: Key, now: Seconds) -> None:
+        self.telemetry.panics.labels(key.kind).inc()
+        log.exception("bug", key=str(key))  # noqa: LOG004 - called from the two handlers above
+        for other in self.waiting.revoke(key):
+            self.queue.add(other, now)
+        self.queue.retry(key, now, self.world.clock.jitter())
+
+    def _haunt(self, key: Key) -> None:
+        """A write without answer may still land: what its ports claim now stays claimed for as long as it may live."""
+        picture, clock = self.picture, self.world.clock
+        name = key.name if key.kind in {keys.RESERVATION, keys.RESERVATION_STATUS} else f"{key.name}.{key.namespace}"
+        said = tuple(dict.fromkeys(record for _, _, record in picture.ledger.records_of(name)))
+        if not said:
+            return
+        picture.ledger.put(Source.OTHER, f"ghost of {name}", said, clock.now())
+
+        def lay() -> None:
+            now = clock.now()
+            picture.crowded.update(record.subnet for record in said)
+            picture.ledger.put(Source.OTHER, f"ghost of {name}", (), now)
+            self._after_news(now)
+
+        asyncio.get_running_loop().call_later(self.tuning.request_limit_s, lay)
+
+    def _tell(self, key: Key, decision: Decision) -> None:
+        for tell in decision.tells:
+            self.recorder.tell(tell)
+        if decision.tells:
+            self._told[key] = (decision.tells[0].uid, tuple(str(t.message.reason) for t in decision.tells))
+
+    def _count(self, key: Key, result: str) -> None:
+        self.telemetry.reconciles.labels(key.kind, result).inc()
+
+
+def _status_only(decision: Decision) -> Decision:
+    """The status, once nothing else is to be written: it tells of what is, not of what will be."""
+    if decision.status is None or any(steps(decision.effects)):
+        return Decision()
+    return Decision((decision.status,))
