@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING
 
 from controller.core.addresses import Address, Cidr, Family, format_address, parse_address
@@ -18,14 +19,12 @@ Interval = tuple[int, int]
 class RangeSet:
     """Sorted, disjoint, merged and never changed: sets of the same integers are equal, however they were made."""
 
-    __slots__ = ("_firsts", "_lasts", "size")
+    __slots__ = ("_intervals", "size")
 
     def __init__(self, intervals: Iterable[Interval] = ()) -> None:
         """Take intervals that are sorted, disjoint and merged already; `of` and `from_sorted` make them so."""
-        pairs = tuple(intervals)
-        self._firsts = tuple(first for first, _ in pairs)
-        self._lasts = tuple(last for _, last in pairs)
-        self.size = sum(self._lasts) - sum(self._firsts) + len(pairs)
+        self._intervals = tuple(intervals)
+        self.size = sum(last - first + 1 for first, last in self._intervals)
 
     @classmethod
     def of(cls, pairs: Iterable[Interval]) -> RangeSet:
@@ -35,7 +34,7 @@ class RangeSet:
     @classmethod
     def from_sorted(cls, values: Iterable[int]) -> RangeSet:
         """The set of ascending integers, in one pass."""
-        return cls(_merged((value, value) for value in values))
+        return cls(_runs(values))
 
     def __contains__(self, value: int) -> bool:
         """Whether the integer is in the set."""
@@ -43,14 +42,14 @@ class RangeSet:
 
     def end_of(self, value: int) -> int | None:
         """The last integer of the interval that holds `value`, so that a walk may jump over it; None if none does."""
-        index = bisect_right(self._firsts, value) - 1
-        if index >= 0 and value <= self._lasts[index]:
-            return self._lasts[index]
+        index = bisect_right(self._intervals, (value, inf)) - 1
+        if index >= 0 and value <= self._intervals[index][1]:
+            return self._intervals[index][1]
         return None
 
     def __iter__(self) -> Iterator[Interval]:
         """The intervals in ascending order."""
-        return zip(self._firsts, self._lasts, strict=True)
+        return iter(self._intervals)
 
     def __or__(self, other: RangeSet) -> RangeSet:
         """What is in either."""
@@ -58,13 +57,13 @@ class RangeSet:
 
     def __and__(self, other: RangeSet) -> RangeSet:
         """What is in both."""
-        return RangeSet(_common(tuple(self), tuple(other)))
+        return RangeSet(_common(self._intervals, other._intervals))
 
     def __sub__(self, other: RangeSet) -> RangeSet:
         """What is in this one only."""
-        if not self._firsts:
+        if not self._intervals:
             return self
-        return self & RangeSet(other.gaps(self._firsts[0], self._lasts[-1]))
+        return self & RangeSet(other.gaps(self._intervals[0][0], self._intervals[-1][1]))
 
     def gaps(self, first: int, last: int) -> Iterator[Interval]:
         """The intervals of `first`..`last` that are not in the set."""
@@ -80,15 +79,15 @@ class RangeSet:
         """Equal as sets."""
         if not isinstance(other, RangeSet):
             return NotImplemented
-        return self._firsts == other._firsts and self._lasts == other._lasts
+        return self._intervals == other._intervals
 
     def __hash__(self) -> int:
         """Equal sets hash equal."""
-        return hash((self._firsts, self._lasts))
+        return hash(self._intervals)
 
     def __repr__(self) -> str:
         """The intervals as they can be given to `of`."""
-        return f"RangeSet.of({list(self)})"
+        return f"RangeSet.of({list(self._intervals)})"
 
     def render(self, family: Family) -> str:
         """Kube-OVN's spelling in status fields: `a-b,c`, and nothing for the empty set."""
@@ -129,13 +128,26 @@ def _merged(pairs: Iterable[Interval]) -> list[Interval]:
     return merged
 
 
+def _runs(values: Iterable[int]) -> Iterator[Interval]:
+    first = last = None
+    for value in values:
+        if first is None or last is None:
+            first = value
+        elif value > last + 1:
+            yield first, last
+            first = value
+        last = value
+    if first is not None and last is not None:
+        yield first, last
+
+
 def _common(ours: Sequence[Interval], theirs: Sequence[Interval]) -> Iterator[Interval]:
     i = j = 0
     while i < len(ours) and j < len(theirs):
-        first, last = max(ours[i][0], theirs[j][0]), min(ours[i][1], theirs[j][1])
-        if first <= last:
-            yield first, last
-        if ours[i][1] < theirs[j][1]:
+        (first, last), (other_first, other_last) = ours[i], theirs[j]
+        if first <= other_last and other_first <= last:
+            yield max(first, other_first), min(last, other_last)
+        if last < other_last:
             i += 1
         else:
             j += 1

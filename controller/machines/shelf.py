@@ -8,6 +8,7 @@ closed    excluded, the gateway, a node's own, or outside the usable range: neve
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from itertools import chain
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -17,7 +18,7 @@ from controller.core.ipam import Counts, Release, Usage
 from controller.core.ranges import RangeSet
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from controller.core.ipam import FamilyPlan
 
@@ -144,15 +145,19 @@ class Shelf:
     def usage(self) -> Usage:
         """All of the shelf in one sorted pass over what is held."""
         values = sorted(self.held)
-        using = RangeSet.from_sorted(filter(self._is_open, values))
         whole = self._whole()
-        return Usage(using, whole - self._closed - using, self._closed.size, whole.size, tuple(self._outside(values)))
+        is_open = whole - self._closed
+        using = is_open & RangeSet.from_sorted(values)
+        return Usage(using, is_open - using, self._closed.size, whole.size, tuple(self._outside(values)))
 
-    def _outside(self, values: Iterable[int]) -> Iterator[tuple[Address, str]]:
-        for address in (Address(self._family, value) for value in values):
-            if self._plan is None or address not in self._plan.cidr:
-                for port in self.held.names(address.value):
-                    yield address, port
+    def _outside(self, values: list[int]) -> Iterator[tuple[Address, str]]:
+        below = above = 0
+        if self._plan:
+            cidr = self._plan.cidr
+            below, above = bisect_left(values, cidr.network), bisect_right(values, cidr.broadcast)
+        for value in chain(values[:below], values[above:]):
+            for port in self.held.names(value):
+                yield Address(self._family, value), port
 
     def _advance(self) -> None:
         """Move the cursor to the lowest never-used address. It passes every address once per plan: O(1) for each."""
