@@ -2,6 +2,8 @@
 # `make test`: every stage in turn, each timed; a stage that fails does not hide what the others say.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+# An interrupt ends all of it, not just the stage it hit.
+trap "exit 130" INT TERM
 began=$SECONDS
 stages=(tools check unit sim mutants contract scenarios)
 results=()
