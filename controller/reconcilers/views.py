@@ -67,7 +67,7 @@ class Views:
             bidders=bidders,
             recorded=recorded,
             under_way=by is not None and by.kind == keys.POD and bool(bidders),
-            promised=by is not None,
+            promised=by is not None and by.kind == keys.RESERVATION,
             patient=self._patient(keys.reservation(name), subnet_name),
             dice=self.clock.dice(),
             stamp=self.stamp(),

@@ -71,15 +71,15 @@ def decide(view: View, now: Seconds) -> Decision:
 def _release(view: View, held: Held) -> list[Effect]:
     """Port first, then the IP object; its finalizer is taken off when the IP's own key sees the deletion."""
     effects: list[Effect] = []
-    if held.promised and held.row is None and held.ip is None:
-        return [Withdraw(held.port)]
+    if held.promised and held.row is None:
+        effects.append(Withdraw(held.port))
     if _kept(held):
-        return []
+        return effects
     if held.row is not None and held.row.ours and held.row.type == "":
         effects.append(DropPort(held.row))
     if held.ip is not None and _ends_with_its_pod(held, held.ip):
         effects.append(Delete(Kind.IP, "", held.port, held.ip.metadata.uid))
-    if effects and not view.gone_proved:
+    if any(not isinstance(e, Withdraw) for e in effects) and not view.gone_proved:
         effects.insert(0, ConfirmGone(view.owner.namespace, view.owner.name))
     return effects
 

@@ -41,7 +41,7 @@ class View:
     bidders: tuple[Bidder, ...]  # live pods whose port has this name
     recorded: Recorded | None  # what was granted, by status or by this process's memory
     under_way: bool  # the pod flow has promised this port an address and is still writing
-    promised: bool
+    promised: bool  # this key has promised it one and not seen it recorded
     patient: bool
     dice: int
     stamp: str  # wall clock now, as a condition shows it
@@ -53,8 +53,7 @@ def decide(view: View, now: Seconds) -> Decision:
     """What this IP needs now; empty when it is as it should be."""
     ip = view.ip
     if ip is None:
-        idle = view.promised and not view.under_way and not view.bidders
-        return Decision((Withdraw(view.name),) if idle else ())
+        return Decision((Withdraw(view.name),) if view.promised else ())
     if naming.special(ip):
         return Decision()
     if ip.metadata.deleting:
@@ -116,7 +115,7 @@ def _request(view: View, ip: Ip, now: Seconds) -> Decision:
 def _refuse(
     view: View, ip: Ip, message: Message, waits: tuple[tuple[str, ...], ...], retry_after: Seconds | None
 ) -> Decision:
-    idle: tuple[Effect, ...] = (Withdraw(view.name),) if view.promised and not view.under_way else ()
+    idle: tuple[Effect, ...] = (Withdraw(view.name),) if view.promised else ()
     return Decision(
         effects=idle,
         requeue_after=retry_after,
