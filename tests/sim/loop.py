@@ -51,12 +51,18 @@ class SimLoop(asyncio.BaseEventLoop):
         self.now = 0.0
         self.since_time_passed = 0
         self.steps_left = steps
+        self.troubles: list[dict[str, Any]] = []
         self._clock_resolution = 1e-9
         self._selector = _NoSelector(self)
 
     def time(self) -> float:
         """The virtual seconds since the universe began."""
         return self.now
+
+    def note_trouble(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error that nobody awaits ends the run; a violation has told the world already."""
+        if not isinstance(context.get("exception"), AssertionError):
+            self.troubles.append(context)
 
     def _run_once(self) -> None:
         self.steps_left -= 1
@@ -77,10 +83,14 @@ class SimLoop(asyncio.BaseEventLoop):
 def run(main: Coroutine[Any, Any, T], steps: int = STEPS) -> T:
     """Run to the end on a loop of its own and leave no task behind."""
     loop = SimLoop(steps)
+    loop.set_exception_handler(loop.note_trouble)
     collecting = gc.isenabled()
     gc.disable()  # a collection may finish generators at a moment that no seed chooses
     try:
-        return loop.run_until_complete(main)
+        result = loop.run_until_complete(main)
+        if loop.troubles:
+            raise AssertionError(f"nobody looked at what a task raised: {loop.troubles[0]}")
+        return result
     finally:
         _put_away(loop)
         if collecting:

@@ -1,0 +1,275 @@
+"""What must be true inside every commit. A violation is a sentence, and the history of the address it is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.core.objects import OUR_FINALIZERS, Kind
+from tests.sim.documents import (
+    IMMUTABLE,
+    RESERVED,
+    Doc,
+    deleting,
+    finalizers,
+    labels,
+    meta,
+    notes,
+    ours,
+    spec,
+)
+from tests.sim.plans import Plan, is_mac, number, plan_of, split
+from tests.sim.records import Book, Spot, fields_of, foreign, pod_spots, row_spots
+from tests.sim.stage import NOTE, alive, port_of
+
+if TYPE_CHECKING:
+    from controller.core.rows import PortRow
+    from tests.sim.northbound import Transaction
+    from tests.sim.store import Commit
+    from tests.sim.world import SimWorld
+
+COOLDOWN: Final = 30.0
+STALE: Final = 120.0  # how long a process may not know what others have written
+SPARE: Final = 5  # addresses that may be promised at this moment without any record of it
+OUR_LABELS: Final = frozenset({RESERVED, NOTE + "subnet", NOTE + "node-name"})
+
+
+class Violation(AssertionError):
+    """A promise of the contract was broken."""
+
+
+@dataclass
+class Checkers:
+    """Witnesses of every commit; `is_controller` tells whose hand it was."""
+
+    universe: SimWorld
+    controllers: set[str] = field(default_factory=set)
+    book: Book = field(default_factory=Book)
+    plans: dict[str, list[tuple[float, Plan | None]]] = field(default_factory=dict)
+    asked: set[tuple[str, str]] = field(default_factory=set)
+    excused: set[tuple[Spot, frozenset[str]]] = field(default_factory=set)
+    removed_by_hand: dict[str, float] = field(default_factory=dict)
+    started_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.universe.watched_by(self.committed, self.transacted)
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self.universe.now()
+
+    def is_controller(self, by: str) -> bool:
+        """True for a process of ours."""
+        return by in self.controllers
+
+    def fail(self, sentence: str, spot: Spot | None = None) -> None:
+        """Break the universe."""
+        history = self.book.history(spot) if spot is not None else ""
+        raise Violation(f"t={self.now():.3f} {sentence}{history}")
+
+    # -- the two witnesses -------------------------------------------------------------------------
+    def committed(self, commit: Commit) -> None:
+        """Judge a change of the API."""
+        mine = self.is_controller(commit.by)
+        if commit.kind is Kind.SUBNET:
+            self._note_plan(commit)
+        self._note_asked(commit)
+        before = dict(self.book.grants)
+        fresh = self.book.see(commit, self.now(), by_controller=mine)
+        if mine:
+            self._nothing_foreign(commit)
+        if commit.kind is Kind.IP:
+            self._reservation_kept(commit, before, mine=mine)
+            self._ip_in_order(commit, mine=mine)
+        elif commit.kind is Kind.POD and mine:
+            self._pod_in_order(commit)
+        self._granted(fresh, commit.by, mine=mine)
+
+    def transacted(self, change: Transaction) -> None:
+        """Judge a change of Northbound."""
+        mine = self.is_controller(change.by)
+        for name, (old, new) in change.ports.items():
+            if mine and old is not None and not old.ours:
+                self.fail(f"{change.by} changed the foreign port {name}: {old} to {new}")
+            if not mine and old is not None and old.ours:
+                self.removed_by_hand[name] = self.now()
+        fresh = self.book.see_ports(change, self.now())
+        if mine:
+            for name, (old, new) in change.ports.items():
+                self._live_port_kept(name, old, new, change.by)
+        self._granted(fresh, change.by, mine=mine)
+
+    # -- (a) one owner, (f) legal addresses, (g) cool-down -----------------------------------------
+    def _granted(self, fresh: list[Spot], by: str, *, mine: bool) -> None:
+        for spot in fresh:
+            owners = self.book.owners(spot)
+            newest = max(owners, key=lambda o: owners[o].since)
+            for owner in owners:
+                if owner != newest:
+                    self._share(spot, newest, owner, mine=mine)
+            if mine and not is_mac(spot.address):
+                self._legal(spot, newest, by)
+                self._cooled(spot, newest)
+
+    def _share(self, spot: Spot, newest: str, owner: str, *, mine: bool) -> None:
+        """Two owners of one spot: allowed only if a person's own hand made it so, unknown to the controller."""
+        pair = (spot, frozenset({newest, owner}))
+        claims = self.book.owners(spot)
+        recent = any(claims[o].forced and self.now() - claims[o].since < STALE for o in (newest, owner))
+        if not mine or pair in self.excused or recent:
+            self.excused.add(pair)
+            return
+        self.fail(f"{spot.address} of {spot.subnet} is given to {newest} and belongs to {owner}", spot)
+
+    def _legal(self, spot: Spot, owner: str, by: str) -> None:
+        """Never gateway, network or broadcast; what was not asked for by name is never in excludeIps."""
+        plans = self._plans_of(spot.subnet)
+        named = (owner, spot.address) in self.asked or self._had(spot, owner)
+        if any(p.may_be_named(spot.address) if named else p.may_be_drawn(spot.address) for p in plans):
+            return
+        how = "which it asked for" if named else "which nobody asked for"
+        self.fail(f"{by} gave {owner} {spot.address}, {how}, and no plan of {spot.subnet} allows it: {plans}", spot)
+
+    def _had(self, spot: Spot, owner: str) -> bool:
+        return self.book.released.get(spot, ("", 0.0))[0] == owner
+
+    def _plans_of(self, subnet: str) -> list[Plan]:
+        """Every plan of the subnet that a process may believe in now."""
+        plans = self.plans.get(subnet, [])
+        ends = [at for at, _ in plans[1:]] + [float("inf")]
+        return [plan for (_, plan), end in zip(plans, ends, strict=True) if plan and end > self.now() - STALE]
+
+    def _cooled(self, spot: Spot, owner: str) -> None:
+        last, at = self.book.released.get(spot, ("", float("-inf")))
+        if last in ("", owner) or self.now() - at >= COOLDOWN - 1e-6 or at < self.started_at:
+            return
+        spare = [a for plan in self._plans_of(spot.subnet)[-1:] for a in self._spare(spot, plan)]
+        if len(spare) >= SPARE or (owner, spot.address) in self.asked:
+            passed = self.now() - at
+            self.fail(f"{spot.address} of {spot.subnet} went from {last} to {owner} after {passed:.1f} s", spot)
+
+    def _spare(self, spot: Spot, plan: Plan) -> list[int]:
+        """Addresses of the same family that have been nobody's for a long time."""
+        family = plan.family(spot.address)
+        if family is None:
+            return []
+        claims, released, since = self.book.claims, self.book.released, self.now() - STALE
+        busy = {number(s.address) for s, c in claims.items() if s.subnet == spot.subnet and c and not is_mac(s.address)}
+        busy |= {
+            number(s.address)
+            for s, (_, at) in released.items()
+            if s.subnet == spot.subnet and at > since and not is_mac(s.address)
+        }
+        return [value for value in family.drawable() if value not in busy]
+
+    def _note_plan(self, commit: Commit) -> None:
+        plan = None if commit.new is None or deleting(commit.new) else plan_of(spec(commit.new))
+        plans = self.plans.setdefault(commit.name[1], [])
+        if not plans or plans[-1][1] != plan:
+            plans.append((self.now(), plan))
+
+    def _note_asked(self, commit: Commit) -> None:
+        """Remember who named which address, for ever: a late write may serve an old wish."""
+        doc = commit.new
+        if doc is None or self.is_controller(commit.by):
+            return
+        if commit.kind is Kind.IP:
+            texts = ",".join(filter(None, (spec(doc).get("v4IpAddress"), spec(doc).get("v6IpAddress"))))
+            self.asked |= {(commit.name[1], a) for a in split(texts)}
+        elif commit.kind is Kind.POD:
+            wishes = [notes(doc).get(NOTE + key, "").replace(";", ",") for key in ("ip_address", "ip_pool")]
+            self.asked |= {(port_of(doc), a) for a in split(",".join(wishes))}
+
+    # -- (b) reservations are never lost or moved --------------------------------------------------
+    def _reservation_kept(self, commit: Commit, before: dict[str, Any], *, mine: bool) -> None:
+        uid, name = meta(commit.document)["uid"], commit.name[1]
+        grant = before.get(uid)
+        if grant is None or not grant.reserved or not mine:
+            return
+        old, new = commit.old, commit.new
+        if new is None or (deleting(new) and old is not None and not deleting(old)):
+            user_did = old is not None and deleting(old) and not self.is_controller(grant.deleted_by)
+            just_decided = self.now() - grant.decided_at < STALE and self._was_deleted_late(grant)
+            if not user_did and not just_decided:
+                self.fail(f"{commit.by} ended the reservation {name}, which nobody deleted")
+            return
+        if old is None or deleting(new):
+            return
+        if ours(old) and not ours(new):
+            self.fail(f"{commit.by} took the finalizer off the reservation {name}")
+        have, was = fields_of(new), fields_of(old)
+        for key in IMMUTABLE:
+            if have[key] not in (grant.fields[key], was[key]):
+                self.fail(f"{commit.by} changed {key} of {name} from {grant.fields[key]!r} to {have[key]!r}")
+        if labels(old).get(RESERVED) == "true" and labels(new).get(RESERVED) != "true":
+            self.fail(f"{commit.by} took the label {RESERVED} off {name}")
+
+    def _was_deleted_late(self, grant: Any) -> bool:
+        """A deletion decided while the label still said "false" may land a moment after it says "true" again."""
+        return self.now() - float(grant.decided_at) < COOLDOWN
+
+    # -- (c) a pod keeps its address, (d) the order of writes --------------------------------------
+    def _pod_in_order(self, commit: Commit) -> None:
+        old, new = commit.old, commit.new
+        if old is None or new is None:
+            self.fail(f"{commit.by} created or deleted the pod {commit.name}")
+            return
+        had, has = pod_spots(old), pod_spots(new)
+        if had and set(had) - set(has):
+            self.fail(f"{commit.by} changed the addresses of the pod {commit.name}: {had} to {has}", had[0])
+        if has and not had:
+            port = port_of(new)
+            row = self.universe.database.tables.ports.get(port)
+            if not self._by_hand(port) and (row is None or set(has) - set(row_spots(row))):
+                self.fail(f"{commit.by} told the pod {commit.name} {has} and its port is {row}", has[0])
+
+    def _by_hand(self, port: str) -> bool:
+        return self.now() - self.removed_by_hand.get(port, float("-inf")) < STALE
+
+    def _ip_in_order(self, commit: Commit, *, mine: bool) -> None:
+        name, row = commit.name[1], self.universe.database.tables.ports.get(commit.name[1])
+        if not mine:
+            return
+        if commit.old is None and row is None and not self._by_hand(name):
+            self.fail(f"{commit.by} created the IP {name} before its port")
+        was = commit.old is not None and ours(commit.old)
+        now_off = commit.new is None or not ours(commit.new)
+        if was and now_off and row is not None and row.ours and row.type == "":
+            self.fail(f"{commit.by} took the finalizer off {name} before its port was gone: {row}")
+
+    def _live_port_kept(self, name: str, old: PortRow | None, new: PortRow | None, by: str) -> None:
+        """The port of a live pod that has an address is never dropped, and never loses that address."""
+        if old is None or not old.ours:
+            return
+        for _, pod in self.universe.store.docs[Kind.POD].items():
+            if port_of(pod) != name or not alive(pod):
+                continue
+            has = pod_spots(pod)
+            lost = set(has) & set(row_spots(old)) - (set(row_spots(new)) if new is not None else set())
+            if lost:
+                self.fail(f"{by} took {sorted(lost)} off the port {name} of the live pod {meta(pod)['name']}", has[0])
+
+    # -- (e) what is not ours ----------------------------------------------------------------------
+    def _nothing_foreign(self, commit: Commit) -> None:
+        old, new, kind, by = commit.old, commit.new, commit.kind, commit.by
+        if kind is Kind.NODE:
+            self.fail(f"{by} wrote the node {commit.name}")
+        if kind is Kind.IP and old is not None and foreign(old) and meta(old)["uid"] not in self.book.grants:
+            self.fail(f"{by} changed the foreign IP {commit.name[1]}: {old} to {new}")
+        if old is None or new is None:
+            return
+        if set(finalizers(old)) - OUR_FINALIZERS != set(finalizers(new)) - OUR_FINALIZERS:
+            self.fail(f"{by} changed other people's finalizers of {kind} {commit.name}: {finalizers(old)}")
+        subnets = {spec(old).get("subnet"), spec(new).get("subnet")} if kind is Kind.IP else set()
+        touched = _changed(labels(old), labels(new)) - OUR_LABELS - subnets
+        if touched:
+            self.fail(f"{by} changed other people's labels of {kind} {commit.name}: {sorted(touched)}")
+        wrong = [k for k in _changed(notes(old), notes(new)) if "kubernetes.io/" not in k and "keepip.io/" not in k]
+        if wrong:
+            self.fail(f"{by} changed other people's annotations of {kind} {commit.name}: {sorted(wrong)}")
+        if kind is Kind.POD and spec(old) != spec(new):
+            self.fail(f"{by} changed the spec of pod {commit.name}")
+
+
+def _changed(old: dict[str, str], new: dict[str, str]) -> set[str]:
+    return {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}

@@ -1,0 +1,243 @@
+"""Why the cluster is not yet what its users asked for: one sentence, or None when it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from controller.core.catalogue import Reason
+from controller.core.objects import FINALIZER, OLD_FINALIZER, OUR_FINALIZERS, Kind
+from tests.sim.documents import RESERVED, Doc, deleting, finalizers, labels, meta, notes, ours, spec
+from tests.sim.oracle import Oracle, allocated, takes_part
+from tests.sim.plans import Family, is_mac, number, split
+from tests.sim.records import Book, fields_of, foreign, pod_spots, row_spots, special
+from tests.sim.stage import NOTE, kind_of, owner_of, port_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from controller.core.rows import PortRow
+    from tests.sim.traffic import Watchman
+    from tests.sim.world import SimWorld
+
+RETAINED: Final = ("StatefulSet", "VirtualMachine")
+
+
+@dataclass
+class Judge:
+    """Compares documents, rows and numbers with what they should be."""
+
+    universe: SimWorld
+    book: Book
+    watchman: Watchman
+
+    def __post_init__(self) -> None:
+        self.store = self.universe.store
+        self.oracle = Oracle(self.store, self.book)
+
+    def pending(self) -> str | None:
+        """The first thing that is not as it should be."""
+        return next(self._all(), None)
+
+    def _all(self) -> Iterator[str]:
+        for _, pod in sorted(self.store.docs[Kind.POD].items()):
+            if takes_part(pod):
+                yield from self._pod(pod)
+        for (_, name), ip in sorted(self.store.docs[Kind.IP].items()):
+            yield from self._ip(name, ip)
+        for name, row in sorted(self.universe.database.tables.ports.items()):
+            yield from self._port(name, row)
+        for (_, name), subnet in sorted(self.store.docs[Kind.SUBNET].items()):
+            yield from self._subnet(name, subnet)
+
+    # -- pods --------------------------------------------------------------------------------------
+    def _pod(self, pod: Doc) -> Iterator[str]:
+        name = f"pod {meta(pod)['namespace']}/{meta(pod)['name']}"
+        if allocated(pod):
+            yield from self._served(name, pod)
+            return
+        reasons = self.oracle.pod(pod)
+        if not reasons:
+            yield f"{name} has no address and no reason to be without: {pod}"
+        elif not reasons & self.watchman.reasons(Kind.POD, *_key(pod)):
+            said = sorted(self.watchman.reasons(Kind.POD, *_key(pod)))
+            yield f"{name} should be told one of {sorted(reasons)}, it was told {said}: {pod}"
+
+    def _served(self, name: str, pod: Doc) -> Iterator[str]:
+        port, has = port_of(pod), pod_spots(pod)
+        row = self.universe.database.tables.ports.get(port)
+        if not has:
+            yield f"{name} is allocated without an address: {notes(pod)}"
+        elif row is None:
+            yield f"{name} has no port {port}"
+        elif set(row_spots(row)) != set(has):
+            yield f"{name} has {has}, its port {row}"
+        elif row.external("pod") != f"{meta(pod)['namespace']}/{owner_of(pod)}" or not row.ours:
+            yield f"{name}: wrong external ids of its port: {row}"
+        if spec(pod).get("nodeName") and notes(pod).get(NOTE + "routed") != "true":
+            yield f"{name} is scheduled and not routed: {notes(pod)}"
+        ip = self.store.get(Kind.IP, "", port)
+        if ip is None:
+            yield f"{name} has no IP object"
+        elif deleting(ip) or not self.oracle.held(ip):
+            yield from self._beside(name, pod, ip)
+        elif self.oracle.is_ordinary(ip):
+            if fields_of(ip) != {**fields_of(ip), **_fields(pod)}:
+                yield f"{name} has {_fields(pod)}, its IP {fields_of(ip)}"
+
+    def _beside(self, name: str, pod: Doc, ip: Doc) -> Iterator[str]:
+        """A live pod beside an IP of its name that is not its own: it waits for its end, or was refused."""
+        if deleting(ip) and ours(ip):
+            return
+        if self.oracle.is_request(ip) and self.oracle.reservation(ip):
+            return
+        if not foreign(ip):
+            yield f"{name} has {pod_spots(pod)} and its IP is {ip}"
+
+    # -- IPs ---------------------------------------------------------------------------------------
+    def _ip(self, name: str, ip: Doc) -> Iterator[str]:
+        if special(ip):
+            return
+        users = [pod for pod in self.oracle.pods_of(name) if allocated(pod)]
+        if deleting(ip):
+            if ours(ip) and not users:
+                yield f"IP {name} is being deleted, nobody uses it, and our finalizer is on it: {ip}"
+        elif self.oracle.is_request(ip):
+            yield from self._request(name, ip)
+        elif self.oracle.held(ip):
+            if self.oracle.is_ordinary(ip):
+                yield from self._ordinary(name, ip)
+            else:
+                yield from self._reservation(name, ip, users)
+
+    def _request(self, name: str, ip: Doc) -> Iterator[str]:
+        reasons = self.oracle.reservation(ip)
+        if not reasons:
+            yield f"IP {name} is a valid reservation and not granted: {ip}"
+        elif not reasons & self._shown(ip):
+            yield f"IP {name} should show one of {sorted(reasons)}, it shows {sorted(self._shown(ip))}: {ip}"
+
+    def _shown(self, ip: Doc) -> set[str]:
+        """The reason of its Ready condition if it has a status, else those of its Events."""
+        if self.store.rules.ip_status:
+            found = _condition(ip, "Ready")
+            return {found["reason"]} if found and found["status"] == "False" else set()
+        return self.watchman.reasons(Kind.IP, "", meta(ip)["name"], meta(ip)["uid"])
+
+    def _ordinary(self, name: str, ip: Doc) -> Iterator[str]:
+        if not self.oracle.pods_of(name) and spec(ip).get("podType") not in RETAINED:
+            yield f"IP {name} is nobody's and stays: {ip}"
+        if labels(ip).get(RESERVED) != "false":
+            yield f"IP {name} is an ordinary one with the label {labels(ip).get(RESERVED)!r}"
+
+    def _reservation(self, name: str, ip: Doc, users: list[Doc]) -> Iterator[str]:
+        grant = self.book.grants[meta(ip)["uid"]]
+        if fields_of(ip) != grant.fields:
+            yield f"reservation {name} was edited and not put back: {grant.fields} is {fields_of(ip)}"
+        subnet = grant.fields["subnet"]
+        if labels(ip).get(RESERVED) != "true" or labels(ip).get(NOTE + "subnet") != subnet:
+            yield f"reservation {name} has the labels {labels(ip)}"
+        if NOTE + "node-name" not in labels(ip) or labels(ip).get(subnet) != "":
+            yield f"reservation {name} lacks a label: {labels(ip)}"
+        if FINALIZER not in finalizers(ip) or OLD_FINALIZER in finalizers(ip):
+            yield f"reservation {name} has the finalizers {finalizers(ip)}"
+        if self.store.rules.ip_status:
+            yield from self._conditions(name, ip, users)
+
+    def _conditions(self, name: str, ip: Doc, users: list[Doc]) -> Iterator[str]:
+        grant = self.book.grants[meta(ip)["uid"]]
+        ready, in_use = _condition(ip, "Ready"), _condition(ip, "InUse")
+        rivals = any(len(self.book.owners(spot)) > 1 for spot in grant.spots)
+        absent = self.store.get(Kind.SUBNET, "", grant.fields["subnet"]) is None
+        if ready is None or (ready["status"] != "True" and not (absent or rivals)):
+            yield f"reservation {name} is not Ready: {ip}"
+        elif absent and ready["reason"] != Reason.SUBNET_NOT_FOUND:
+            yield f"reservation {name} does not say that its subnet is gone: {ready}"
+        mine = [pod for pod in users if {s for s in pod_spots(pod) if not is_mac(s.address)} & set(grant.spots)]
+        used = in_use is not None and in_use["status"] == "True"
+        if used != bool(mine):
+            yield f"reservation {name} is used by {[meta(p)['name'] for p in mine]} and says {in_use}"
+
+    # -- ports -------------------------------------------------------------------------------------
+    def _port(self, name: str, row: PortRow) -> Iterator[str]:
+        if not row.ours or any(allocated(pod) for pod in self.oracle.pods_of(name)):
+            return
+        ip = self.store.get(Kind.IP, "", name)
+        if ip is not None and spec(ip).get("podType") in RETAINED:
+            return
+        if any(self.oracle.pod(pod) for pod in self.oracle.pods_of(name)):
+            return  # a refused pod may keep the port it had begun with, its address is counted
+        yield f"port {name} is nobody's and stays: {row}"
+
+    # -- subnets -----------------------------------------------------------------------------------
+    def _subnet(self, name: str, subnet: Doc) -> Iterator[str]:
+        users = sorted(
+            {o for s, cs in self.book.claims.items() if s.subnet == name for o in (c.owner for c in cs.values())}
+        )
+        if deleting(subnet):
+            if not users and not OUR_FINALIZERS.isdisjoint(finalizers(subnet)):
+                yield f"subnet {name} is being deleted, nobody uses it, and our finalizer is on it: {subnet}"
+            return
+        plan, valid = self.oracle.plan(name), _condition(subnet, "Validated")
+        if (plan is None) != (valid is not None and valid["status"] == "False"):
+            yield f"subnet {name} says {valid}: {subnet}"
+        if plan is None:
+            return
+        ready = _condition(subnet, "Ready")
+        if ready is None or ready["status"] != "True":
+            yield f"subnet {name} is valid and not Ready: {subnet}"
+        if self.oracle.provider(name) == "ovn" and not self.universe.database.tables.switch(name):
+            yield f"subnet {name} has no switch"
+        for version in (4, 6):
+            family = next((f for f in plan.families if f.version == version), None)
+            yield from self._numbers(name, subnet, version, family)
+
+    def _numbers(self, name: str, subnet: Doc, version: int, family: Family | None) -> Iterator[str]:
+        status: dict[str, Any] = subnet.get("status") or {}
+        using = status.get(f"v{version}usingIPs"), status.get(f"v{version}usingIPrange")
+        free = status.get(f"v{version}availableIPs"), status.get(f"v{version}availableIPrange")
+        if family is None:
+            if using != (0, "") or free != (0, ""):
+                yield f"subnet {name} has no IPv{version} and counts {using} {free}"
+            return
+        spots = [s for s, c in self.book.claims.items() if c and s.subnet == name and not is_mac(s.address)]
+        true = {number(s.address) for s in spots if (":" in s.address) == (version == 6)}
+        whole = set(range(family.first, family.last + 1))
+        closed = {value for value in whole if family.shut(value)}
+        told, told_free = _expand(using[1]), _expand(free[1])
+        if told != (true & whole) - closed or told_free != whole - closed - true:
+            yield f"subnet {name}: used {using} and available {free}, true owners are {sorted(map(str, spots))}"
+        elif using[0] != len(told) or free[0] != len(told_free):
+            yield f"subnet {name}: the numbers {using} {free} are not those of the ranges"
+
+
+def _key(doc: Doc) -> tuple[str, str, str]:
+    return meta(doc).get("namespace", ""), meta(doc)["name"], meta(doc)["uid"]
+
+
+def _fields(pod: Doc) -> dict[str, str]:
+    """What an ordinary IP has to say about its pod."""
+    addresses = split(notes(pod).get(NOTE + "ip_address", ""))
+    return {
+        "subnet": notes(pod).get(NOTE + "logical_switch", ""),
+        "podName": owner_of(pod),
+        "namespace": meta(pod)["namespace"],
+        "podType": kind_of(pod),
+        "v4IpAddress": next((a for a in addresses if ":" not in a), ""),
+        "v6IpAddress": next((a for a in addresses if ":" in a), ""),
+        "macAddress": notes(pod).get(NOTE + "mac_address", ""),
+    }
+
+
+def _condition(doc: Doc, kind: str) -> dict[str, Any] | None:
+    found = (doc.get("status") or {}).get("conditions") or []
+    return next((c for c in found if c["type"] == kind), None)
+
+
+def _expand(ranges: str | None) -> set[int]:
+    """The addresses of `a-b,c`."""
+    found: set[int] = set()
+    for item in filter(None, (ranges or "").split(",")):
+        low, _, high = item.partition("-")
+        found |= set(range(number(low), number(high or low) + 1))
+    return found

@@ -1,0 +1,56 @@
+"""The controller as the simulation starts it: its settings, its logs, and its bugs as violations."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from controller.reconcilers.controller import Controller
+from controller.reconcilers.settings import Tuning
+from tests.sim.checkers import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+
+    from controller.ports import World
+    from tests.sim.world import SimWorld
+
+_universes: list[SimWorld] = []
+
+
+def controller(world: World, identity: str, universe: SimWorld) -> Controller:
+    """One life of the controller; whatever it logs as an error breaks the universe."""
+    _universes[:] = [universe]
+    return Controller(world, Tuning(identity=identity, workers=16))
+
+
+def _verdict(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """A bug that the controller caught and logged is a bug."""
+    if _universes:
+        text = structlog.processors.ExceptionRenderer()(None, "", dict(event))
+
+        def broken() -> None:
+            raise Violation(f"the controller caught a bug of its own: {text}")
+
+        with contextlib.suppress(Violation):
+            _universes[0].judge(broken)
+    raise structlog.DropEvent
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, only errors are looked at, and nothing is printed."""
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[_verdict],
+        wrapper_class=structlog.make_filtering_bound_logger(40),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        _universes.clear()
+        structlog.configure(**before)

@@ -1,0 +1,200 @@
+"""Who claims which address, kept from the commits themselves: the book that the checkers read."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from controller.core.objects import Kind
+from tests.sim.documents import IMMUTABLE, RESERVED, Doc, deleting, finalizers, labels, meta, notes, ours, spec
+from tests.sim.plans import is_mac, split
+from tests.sim.stage import NOTE, alive, port_of
+
+if TYPE_CHECKING:
+    from controller.core.rows import PortRow
+    from tests.sim.northbound import Transaction
+    from tests.sim.store import Commit
+
+HISTORY: Final = 40
+
+
+class Spot(NamedTuple):
+    """One address, or one MAC, of one subnet."""
+
+    subnet: str
+    address: str
+
+
+class Source(NamedTuple):
+    """The record that makes a claim: what it is, and its name."""
+
+    what: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That a record gives a spot to an owner; `forced` if a person's own hand wrote it."""
+
+    owner: str
+    since: float
+    forced: bool
+
+
+@dataclass
+class Grant:
+    """What was last written into an IP by the controller, for the life of the object."""
+
+    name: str
+    fields: dict[str, str]
+    reserved: bool = False
+    decided_at: float = 0.0
+    deleted_by: str = ""
+
+    @property
+    def spots(self) -> tuple[Spot, ...]:
+        """The spots it holds."""
+        addresses = split(f"{self.fields['v4IpAddress']},{self.fields['v6IpAddress']}")
+        mac = self.fields["macAddress"].lower()
+        return tuple(Spot(self.fields["subnet"], a) for a in (*addresses, *filter(None, [mac])))
+
+
+def special(ip: Doc) -> bool:
+    """True for a node's own IP: nobody's to judge."""
+    return str(meta(ip)["name"]).startswith("node-") and not spec(ip).get("namespace")
+
+
+def foreign(ip: Doc) -> bool:
+    """True for an explicit address under somebody else's finalizer."""
+    explicit = any(spec(ip).get(key) for key in ("v4IpAddress", "v6IpAddress", "ipAddress"))
+    return special(ip) or (explicit and bool(finalizers(ip)) and not ours(ip))
+
+
+def fields_of(ip: Doc) -> dict[str, str]:
+    """The immutable fields of an IP as texts."""
+    return {key: spec(ip).get(key) or "" for key in IMMUTABLE}
+
+
+def row_spots(row: PortRow) -> tuple[Spot, ...]:
+    """The spots that a port takes in its switch."""
+    words = [word for line in row.addresses for word in line.split()]
+    macs = [word.lower() for word in words if is_mac(word)]
+    return tuple(Spot(row.switch, s) for s in (*split(",".join(w for w in words if not is_mac(w))), *macs))
+
+
+def pod_spots(pod: Doc) -> tuple[Spot, ...]:
+    """The spots that a live pod's annotations say it has."""
+    if not alive(pod) or notes(pod).get(NOTE + "allocated") != "true" or spec(pod).get("hostNetwork"):
+        return ()
+    subnet = notes(pod).get(NOTE + "logical_switch", "")
+    mac = notes(pod).get(NOTE + "mac_address", "").lower()
+    return tuple(Spot(subnet, a) for a in (*split(notes(pod).get(NOTE + "ip_address", "")), *filter(None, [mac])))
+
+
+@dataclass
+class Book:
+    """Claims by spot; who let go of a spot, and when; and what happened to it."""
+
+    claims: dict[Spot, dict[Source, Claim]] = field(default_factory=dict)
+    released: dict[Spot, tuple[str, float]] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    _by_source: dict[Source, tuple[Spot, ...]] = field(default_factory=dict)
+    _history: dict[Spot, deque[str]] = field(default_factory=dict)
+
+    def owners(self, spot: Spot) -> dict[str, Claim]:
+        """The owners of a spot, each with its oldest claim."""
+        found: dict[str, Claim] = {}
+        for claim in self.claims.get(spot, {}).values():
+            if claim.owner not in found or claim.since < found[claim.owner].since:
+                found[claim.owner] = claim
+        return found
+
+    def spots_of(self, owner: str) -> list[Spot]:
+        """The spots that any record gives to the owner."""
+        return [s for s, claims in self.claims.items() if any(c.owner == owner for c in claims.values())]
+
+    def history(self, spot: Spot) -> str:
+        """What happened to the spot, for a person to read."""
+        return "\n    ".join(["", *self._history.get(spot, ())])
+
+    def put(
+        self, source: Source, owner: str, spots: tuple[Spot, ...], now: float, by: str, *, forced: bool
+    ) -> list[Spot]:
+        """Let the record claim just these spots; answers those that its owner did not have before."""
+        old, fresh = self._by_source.get(source, ()), []
+        for spot in spots:
+            claims = self.claims.setdefault(spot, {})
+            if spot in old and claims[source].owner == owner:
+                continue
+            if all(claim.owner != owner for claim in claims.values()):
+                fresh.append(spot)
+            claims[source] = Claim(owner, now, forced)
+            self._note(spot, f"t={now:.3f} +{source.what} {source.name} for {owner} by {by}")
+        for spot in old:
+            if spot not in spots:
+                claim = self.claims[spot].pop(source)
+                self._note(spot, f"t={now:.3f} -{source.what} {source.name} by {by}")
+                if not self.claims[spot]:
+                    self.released[spot] = (claim.owner, now)
+        self._by_source[source] = spots
+        if not spots:
+            del self._by_source[source]
+        return fresh
+
+    def _note(self, spot: Spot, line: str) -> None:
+        self._history.setdefault(spot, deque(maxlen=HISTORY)).append(line)
+
+    # -- what a commit says ------------------------------------------------------------------------
+    def see_ip(self, commit: Commit, now: float, *, by_controller: bool) -> list[Spot]:
+        """Take in a change of an IP object."""
+        name, doc, source = commit.name[1], commit.new, Source("IP", commit.name[1])
+        uid = meta(commit.document)["uid"]
+        if doc is None:
+            self.grants.pop(uid, None)
+            return self.put(source, name, (), now, commit.by, forced=False)
+        if foreign(doc) and uid not in self.grants:
+            texts = ",".join(filter(None, (spec(doc).get(k) for k in ("v4IpAddress", "v6IpAddress", "ipAddress"))))
+            spots = tuple(dict.fromkeys(Spot(spec(doc).get("subnet", ""), a) for a in split(texts)))
+            return self.put(source, name, spots, now, commit.by, forced=True)
+        if not ours(doc):
+            return self.put(source, name, (), now, commit.by, forced=False)
+        grant = self._grant(commit, doc, now, by_controller=by_controller)
+        return self.put(source, name, grant.spots, now, commit.by, forced=False)
+
+    def _grant(self, commit: Commit, doc: Doc, now: float, *, by_controller: bool) -> Grant:
+        uid, label = meta(doc)["uid"], labels(doc).get(RESERVED)
+        grant = self.grants.get(uid)
+        if grant is None:
+            grant = self.grants[uid] = Grant(commit.name[1], fields_of(doc), label == "true", now)
+        elif by_controller and not grant.reserved and commit.old is not None and spec(commit.old) != spec(doc):
+            grant.fields = fields_of(doc)
+        if label in ("true", "false") and grant.reserved != (label == "true"):
+            grant.reserved, grant.decided_at = label == "true", now
+        if deleting(doc) and not grant.deleted_by:
+            grant.deleted_by = commit.by
+        return grant
+
+    def see_pod(self, commit: Commit, now: float) -> list[Spot]:
+        """Take in a change of a pod."""
+        source = Source("pod", "/".join(commit.name))
+        spots = () if commit.new is None else pod_spots(commit.new)
+        owner = port_of(commit.document)
+        return self.put(source, owner, spots, now, commit.by, forced=False)
+
+    def see_ports(self, change: Transaction, now: float) -> list[Spot]:
+        """Take in a transaction of Northbound: all that goes goes before anything comes."""
+        fresh: list[Spot] = []
+        for name, (_, row) in sorted(change.ports.items(), key=lambda item: item[1][1] is not None):
+            spots = row_spots(row) if row is not None else ()
+            forced = row is not None and not row.ours
+            fresh += self.put(Source("LSP", name), name, spots, now, change.by, forced=forced)
+        return fresh
+
+    def see(self, commit: Commit, now: float, *, by_controller: bool) -> list[Spot]:
+        """Take in a change of the API; answers the spots whose owner is new there."""
+        if commit.kind is Kind.IP:
+            return self.see_ip(commit, now, by_controller=by_controller)
+        if commit.kind is Kind.POD:
+            return self.see_pod(commit, now)
+        return []
