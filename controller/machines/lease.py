@@ -216,14 +216,18 @@ class LeaseMachine:
             self._version = None
 
     def failed(self, now: Seconds, jitter: float = 1.0) -> None:
-        """Take in that the request was refused or not answered: the next one is a Read, whatever it was."""
-        sent, self._sent, self._version = self._sent, None, None
-        since = now if sent is None else sent.at
-        self._next = max(now, since + self._retry * jitter)
+        """Take in that the request was refused or not answered: the next one is a Read, whatever it was.
+
+        Without a request in flight nothing has failed: what is known stays known.
+        """
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            self._version = None
+            self._next = max(now, sent.at + self._retry * jitter)
 
     def stood_down(self) -> None:
         """Take part again after a loss: nothing of the former term can write any more."""
-        self._phase, self._version = _Phase.FOLLOWING, None
+        self._phase, self._version, self._sent = _Phase.FOLLOWING, None, None
 
     def release(self, now: Seconds, wall: str) -> Release | None:
         """End the term in good order, after its writers have ended, so that the next one need not wait.

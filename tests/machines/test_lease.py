@@ -278,12 +278,22 @@ def test_a_failed_read_is_repeated() -> None:
     assert one.act(102.5, NOW) == Read(within=5.0)
 
 
-def test_a_failure_without_a_request_is_taken_as_one() -> None:
-    """A driver that could not even send need not say so in another way."""
-    one = machine()
-    one.failed(100.0)
+def test_a_failure_without_a_request_is_none() -> None:
+    """A driver that is interrupted in a pause may say so: the version is still known, and can be released."""
+    one = leader(100.0)
+    one.failed(101.0)
 
-    assert one.act(100.0, NOW) == Wait(2.0)
+    assert one.act(101.0, NOW) == Wait(1.0)
+    assert one.release(101.0, NOW) is not None
+
+
+def test_a_request_of_the_former_term_is_forgotten() -> None:
+    """Whoever has stood down has nothing in flight."""
+    one = leader(100.0)
+    one.act(102.0, NOW)
+    one.stood_down()
+
+    assert one.act(102.0, NOW) == Read(within=5.0)
 
 
 def test_release_leaves_an_empty_holder_for_a_second() -> None:

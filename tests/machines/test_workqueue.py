@@ -273,22 +273,23 @@ class Counted:
         return isinstance(other, Counted) and self.number == other.number
 
 
-def _live(size: int) -> None:
+def _live(size: int, *, retried: bool) -> None:
     """Let `size` keys be added, promoted, retried, taken and finished."""
     work: WorkQueue[Counted] = WorkQueue(Backoff())
     for n in range(size):
         key = Counted(n)
-        work.add(key, 0.0, Lane(n % 3), f"flow{n % 50}")
-        work.add(key, 0.0, Lane(n % 2), "promoted")
-        work.retry(key, 0.0, 1.0)
-    for now in (0.0, 10.0):
-        while (taken := work.take(now)) is not None:
-            work.done(taken.key, now)
+        work.add(key, 0.0, Lane(1 + n % 2), f"flow{n % 50}")
+        if n % 4 == 0:
+            work.add(key, 0.0, Lane.URGENT, "promoted")
+        if retried:
+            work.retry(key, 0.0, 1.0)
+    while (taken := work.take(0.0) or work.take(10.0)) is not None:
+        work.done(taken.key, 10.0)
 
 
 def _touched(size: int) -> float:
     Counted.touched = 0
-    _live(size)
+    _live(size, retried=False)
     return Counted.touched / size
 
 
@@ -301,7 +302,7 @@ def _called(size: int) -> float:
 
     sys.setprofile(count)
     try:
-        _live(size)
+        _live(size, retried=True)
     finally:
         sys.setprofile(None)
     return calls / size
