@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -53,21 +54,26 @@ def test_ipv6_in_full_length_is_read_and_written_short(value: int) -> None:
 
 @given(st.text())
 def test_any_text_is_an_address_or_malformed(text: str) -> None:
-    try:
+    with suppress(Malformed):
         address = parse_address(text)
-    except Malformed as malformed:
-        assert len(str(malformed)) < 600  # also for a megabyte of text
-    else:
         assert parse_address(str(address)) == address
+
+
+def test_a_message_shows_only_the_beginning_of_a_long_text() -> None:
+    with pytest.raises(Malformed) as malformed:
+        parse_address("x" * 1_000_000)
+
+    assert len(str(malformed.value)) < 200
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "10.0.0.1 ", " 10.0.0.1", "10.0.0.1\n", "10.0.0", "10.0.0.256", "10.0.0.01", "010.0.0.1", "1", "0x0a000001",
-        "10.0.0.1/24", "10.0.0.1,10.0.0.2", "10.0.0.-1", "١٠.0.0.1", "\0", "10.0.0.1\0", "\ud800",
+        "", " ", "10.0.0.1 ", " 10.0.0.1", "10.0.0.1\n", "10.0.0", "10.0.0.256", "10.0.0.01", "010.0.0.1", "1",
+        "0x0a000001",
+        "10.0.0.1/24", "10.0.0.1,10.0.0.2", "10.0.0.-1", "\u0661.0.0.1", "\0", "10.0.0.1\0", "\ud800",
         ":", ":::", "fd00::1::2", "fd00:0:1", "fd00::12345", "fe80::1%eth0", "fd00::1 ", "fd00::g", "[fd00::1]",
-        "::ffff:10.0.0.1", "::10.0.0.1", "::ffff:a00:1", "fd00::10.0.0.1", "x" * 1_000_000, "FD00::G",
+        "::ffff:10.0.0.1", "::10.0.0.1", "::ffff:a00:1", "fd00::10.0.0.1", "FD00::G",
     ],
 )  # fmt: skip
 def test_what_is_not_exactly_one_address_is_malformed(text: str) -> None:
@@ -76,7 +82,7 @@ def test_what_is_not_exactly_one_address_is_malformed(text: str) -> None:
 
 
 def test_upper_case_is_refused_and_the_message_says_what_to_write() -> None:
-    with pytest.raises(Malformed, match="write it in lower case: fd00::a$"):
+    with pytest.raises(Malformed, match=r"write it in lower case: fd00::a$"):
         parse_address("FD00::A")
 
 

@@ -135,6 +135,10 @@ def test_a_family_that_only_the_port_wants_is_exhausted() -> None:
     assert answer.message.text == "subnet net has no free IPv6 address left"
 
 
+def test_a_named_address_is_wanted_whatever_the_families() -> None:
+    assert granted(choose(Page(), plan(), Want("a", v4=num("10.0.0.4"), families=(6,)), NOW))[:2] == ("10.0.0.4", "")
+
+
 def test_the_patient_get_no_dynamic_address_and_are_told_why() -> None:
     answer = refused(choose(Page(), plan(), Want("a", patient=True), NOW))
 
@@ -173,7 +177,9 @@ def test_a_named_address_needs_its_family_also_when_the_port_does_not_want_it() 
     assert answer.message.text == "subnet net has no IPv6 addresses, so fd00::5 cannot be given"
 
 
-@pytest.mark.parametrize(("text", "role"), [("10.0.0.0", "network"), ("10.0.0.1", "gateway"), ("10.0.0.7", "broadcast")])
+@pytest.mark.parametrize(
+    ("text", "role"), [("10.0.0.0", "network"), ("10.0.0.1", "gateway"), ("10.0.0.7", "broadcast")]
+)
 def test_the_subnets_own_addresses_are_not_usable(text: str, role: str) -> None:
     answer = refused(choose(Page(), plan(), Want("a", v4=num(text)), NOW))
 
@@ -231,6 +237,13 @@ def test_a_nodes_address_is_refused_with_the_nodes_name() -> None:
 
     assert answer.message.reason is Reason.ADDRESS_CONFLICT
     assert answer.message.text.endswith("belongs to node n1")
+
+
+def test_of_a_port_and_a_node_with_one_address_the_port_is_named() -> None:
+    page = Page(owners={"10.0.0.4": ("b",)}, nodes={"10.0.0.4": "n1"})
+
+    assert refused(choose(page, plan(), Want("a", v4=num("10.0.0.4")), NOW)).message.text.endswith("belongs to b")
+    assert refused(choose(page, plan(), Want("b", v4=num("10.0.0.4")), NOW)).message.text.endswith("to node n1")
 
 
 def test_a_ports_own_address_may_be_named() -> None:

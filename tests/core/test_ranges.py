@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def test_a_set_has_the_members_of_its_intervals_sorted_disjoint_and_merged(pairs
     assert ranges.size == len(spread(pairs))
     intervals = list(ranges)
     assert all(first <= last for first, last in intervals)
-    assert all(one[1] + 1 < two[0] for one, two in zip(intervals, intervals[1:], strict=False))
+    assert all(one[1] + 1 < two[0] for one, two in pairwise(intervals))
 
 
 @given(PAIRS)
@@ -44,7 +46,9 @@ def test_a_set_made_from_sorted_integers_is_the_same_set(pairs: list[tuple[int, 
 
 
 @given(PAIRS, PAIRS)
-def test_union_intersection_and_difference_are_those_of_sets(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> None:
+def test_union_intersection_and_difference_are_those_of_sets(
+    a: list[tuple[int, int]], b: list[tuple[int, int]]
+) -> None:
     one, two = RangeSet.of(a), RangeSet.of(b)
 
     assert members(one | two) == spread(a) | spread(b)

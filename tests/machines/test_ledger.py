@@ -184,6 +184,17 @@ def test_a_record_that_goes_takes_nobody_elses_claim_along() -> None:
     assert ledger.holders("net", address) == ("b",)
 
 
+def test_two_records_of_one_port_are_no_duplicate() -> None:
+    ledger = opened()
+    for source, port in ((Source.PORT, "a"), (Source.IP, "a"), (Source.IP, "b")):
+        says(ledger, source, record(port, "10.0.0.2"))
+    assert ledger.duplicates() == (("net", Address(4, num("10.0.0.2"))),)
+
+    ends(ledger, Source.IP, "b")
+
+    assert ledger.duplicates() == ()
+
+
 def test_holders_stand_in_order_of_first_claim() -> None:
     ledger = opened()
     for source, port in ((Source.IP, "a"), (Source.IP, "b"), (Source.PORT, "a"), (Source.POD, "b")):
