@@ -123,8 +123,10 @@ class Checkers:
 
     def _legal(self, spot: Spot, owner: str, by: str) -> None:
         """Never gateway, network or broadcast; what was not asked for by name is never in excludeIps."""
+        if self._had(spot, owner):
+            return
         plans = self._plans_of(spot.subnet)
-        named = (owner, spot.address) in self.asked or self._had(spot, owner)
+        named = (owner, spot.address) in self.asked
         if any(p.may_be_named(spot.address) if named else p.may_be_drawn(spot.address) for p in plans):
             return
         how = "which it asked for" if named else "which nobody asked for"
@@ -189,8 +191,7 @@ class Checkers:
         old, new = commit.old, commit.new
         if new is None or (deleting(new) and old is not None and not deleting(old)):
             user_did = old is not None and deleting(old) and not self.is_controller(grant.deleted_by)
-            just_decided = self.now() - grant.decided_at < STALE and self._was_deleted_late(grant)
-            if not user_did and not just_decided:
+            if not user_did:
                 self.fail(f"{commit.by} ended the reservation {name}, which nobody deleted")
             return
         if old is None or deleting(new):
@@ -198,15 +199,11 @@ class Checkers:
         if ours(old) and not ours(new):
             self.fail(f"{commit.by} took the finalizer off the reservation {name}")
         have, was = fields_of(new), fields_of(old)
-        for key in IMMUTABLE:
+        for key in IMMUTABLE if not grant.unsure else ():
             if have[key] not in (grant.fields[key], was[key]):
                 self.fail(f"{commit.by} changed {key} of {name} from {grant.fields[key]!r} to {have[key]!r}")
         if labels(old).get(RESERVED) == "true" and labels(new).get(RESERVED) != "true":
             self.fail(f"{commit.by} took the label {RESERVED} off {name}")
-
-    def _was_deleted_late(self, grant: Any) -> bool:
-        """A deletion decided while the label still said "false" may land a moment after it says "true" again."""
-        return self.now() - float(grant.decided_at) < COOLDOWN
 
     # -- (c) a pod keeps its address, (d) the order of writes --------------------------------------
     def _pod_in_order(self, commit: Commit) -> None:

@@ -132,7 +132,7 @@ class Judge:
 
     def _reservation(self, name: str, ip: Doc, users: list[Doc]) -> Iterator[str]:
         grant = self.book.grants[meta(ip)["uid"]]
-        if fields_of(ip) != grant.fields:
+        if fields_of(ip) != grant.fields and not grant.unsure:
             yield f"reservation {name} was edited and not put back: {grant.fields} is {fields_of(ip)}"
         subnet = grant.fields["subnet"]
         if labels(ip).get(RESERVED) != "true" or labels(ip).get(NOTE + "subnet") != subnet:

@@ -51,6 +51,8 @@ class Grant:
     reserved: bool = False
     decided_at: float = 0.0
     deleted_by: str = ""
+    tainted: bool = False  # a person edited an ordinary IP: what it holds is what it says until it is put right
+    unsure: bool = False  # and made it a reservation before that: what it holds is what the controller makes of it
 
     @property
     def spots(self) -> tuple[Spot, ...]:
@@ -160,15 +162,25 @@ class Book:
         if not ours(doc):
             return self.put(source, name, (), now, commit.by, forced=False)
         grant = self._grant(commit, doc, now, by_controller=by_controller)
-        return self.put(source, name, grant.spots, now, commit.by, forced=False)
+        return self.put(source, name, grant.spots, now, commit.by, forced=grant.tainted)
 
     def _grant(self, commit: Commit, doc: Doc, now: float, *, by_controller: bool) -> Grant:
         uid, label = meta(doc)["uid"], labels(doc).get(RESERVED)
         grant = self.grants.get(uid)
         if grant is None:
             grant = self.grants[uid] = Grant(commit.name[1], fields_of(doc), label == "true", now)
-        elif by_controller and not grant.reserved and commit.old is not None and spec(commit.old) != spec(doc):
-            grant.fields = fields_of(doc)
+        elif not grant.reserved and commit.old is not None and spec(commit.old) != spec(doc):
+            edited = fields_of(commit.old) != fields_of(doc)
+            grant.tainted = not by_controller and (edited or grant.tainted)
+            grant.unsure = grant.tainted
+            grant.fields = fields_of(doc) if by_controller or grant.tainted else grant.fields
+        elif (
+            grant.unsure
+            and commit.old is not None
+            and meta(commit.old).get("generation") != meta(doc).get("generation")
+        ):
+            grant.fields, grant.unsure = fields_of(doc), not by_controller
+            grant.tainted = grant.unsure
         if label in ("true", "false") and grant.reserved != (label == "true"):
             grant.reserved, grant.decided_at = label == "true", now
         if deleting(doc) and not grant.deleted_by:

@@ -138,6 +138,8 @@ class Universe:
         await asyncio.sleep(DRAIN)
         self._must_be_done("after the calm")
         await self._silence()
+        if self.watchman.nuisance:
+            raise Violation(self.watchman.nuisance)
         for life in self._lives:
             await life.crash()
 

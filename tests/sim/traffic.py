@@ -39,6 +39,7 @@ class Watchman:
     told: dict[tuple[str, str, str], list[Told]] = field(default_factory=dict)
     reads: int = 0
     writes: int = 0
+    nuisance: str = ""
     last: Request | None = None
     _recent: dict[tuple[str, tuple[str, str]], deque[float]] = field(default_factory=dict)
     _said: dict[tuple[str, str, str], float] = field(default_factory=dict)
@@ -95,8 +96,9 @@ class Watchman:
         mark = (request.by, told.uid, told.reason)
         last = self._said.get(mark, float("-inf"))
         self._said[mark] = request.at
-        if request.at - last < WINDOW - 20 and self.universe.options.strict_events:
-            raise Violation(f"t={request.at:.3f} {told.reason} was told to {key} after {request.at - last:.1f} s again")
+        if request.at - last < WINDOW - 1:
+            again = f"t={request.at:.3f} {told.reason} was told to {key} after {request.at - last:.1f} s again"
+            self.nuisance = self.nuisance or again
 
     def reasons(self, kind: Kind, namespace: str, name: str, uid: str) -> set[str]:
         """The reasons of all Events about that very object."""

@@ -10,7 +10,8 @@ from controller.core.objects import FINALIZER, OLD_FINALIZER, OUR_FINALIZERS, Ki
 from controller.core.rows import PortRow
 from controller.ports import PortError
 from tests.sim.agents import NAMESPACE_FINALIZER
-from tests.sim.documents import IMMUTABLE, RESERVED, Doc, deleting, finalizers, meta, ours, spec
+from tests.sim.documents import IMMUTABLE, RESERVED, Doc, deleting, finalizers, labels, meta, ours, spec
+from tests.sim.records import special
 from tests.sim.stage import (
     ADDRESSES,
     BAD_ADDRESSES,
@@ -24,6 +25,7 @@ from tests.sim.stage import (
     SUBNETS,
     Workload,
     owner_of,
+    port_of,
 )
 
 if TYPE_CHECKING:
@@ -159,8 +161,13 @@ class Users:
             self._store.patch(Kind.IP, "", meta(ip)["name"], body, "user")
 
     def edit_an_attribute(self) -> None:
-        """Change what must not change."""
-        ip = self._any(Kind.IP)
+        """Change what must not change; what an ordinary IP without a pod says is nobody's business but its user's."""
+        ip = self._any(
+            Kind.IP,
+            when=lambda doc: (
+                not special(doc) and (not ours(doc) or labels(doc).get(RESERVED) != "false" or self._used(doc))
+            ),
+        )
         if ip is None:
             return
         field = self._rng.choice(IMMUTABLE)
@@ -176,9 +183,15 @@ class Users:
         body = {"spec": {field: values.get(field, self._workload().name)}}
         self._store.patch(Kind.IP, "", meta(ip)["name"], body, "user")
 
+    def _used(self, ip: Doc) -> bool:
+        pods = self._store.docs[Kind.POD].values()
+        return any(port_of(pod) == meta(ip)["name"] for pod in pods)
+
     def tear_off_a_finalizer(self) -> None:
         """Remove our finalizer by force, mostly from what is being deleted; or put the old name in its place."""
-        ip = self._any(Kind.IP, when=lambda doc: ours(doc) and (deleting(doc) or self._rng.random() < 0.2))
+        ip = self._any(
+            Kind.IP, when=lambda doc: ours(doc) and not special(doc) and (deleting(doc) or self._rng.random() < 0.2)
+        )
         if ip is None:
             return
         left = [f for f in finalizers(ip) if f not in OUR_FINALIZERS]

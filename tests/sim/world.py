@@ -32,7 +32,6 @@ class Options:
     ip_status: bool = True
     page: int = 500
     hostile: bool = False
-    strict_events: bool = True
     crashes: bool = False
     standby: bool = False
 
