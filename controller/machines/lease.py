@@ -266,7 +266,7 @@ class LeaseMachine:
             self._version, self._next = lease.metadata.resource_version, now
 
     def _acquire(self, now: Seconds, wall: str) -> Acquire:
-        version, self._version = self._version, None
+        version = self._version
         term = _Term(self._term.acquired or wall, self._term.transitions)
         self._sent = _Sent(now, term)
         spec = _spec(self._identity, math.ceil(self._duration), term, wall)

@@ -308,6 +308,7 @@ def test_release_leaves_an_empty_holder_for_a_second() -> None:
     )
     assert not one.leading(101.0)
     assert not one.lost(101.0)
+    assert one.until == 101.0
 
 
 @pytest.mark.parametrize("one", [machine(), after_read(lease("you"))], ids=["nothing read", "another leads"])

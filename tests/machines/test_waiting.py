@@ -202,6 +202,17 @@ def test_the_first_that_leaves_tells_its_successor() -> None:
     assert waiting.clear("d") == []
 
 
+def test_who_leaves_and_comes_back_stands_at_the_end() -> None:
+    """The former place is forgotten."""
+    waiting = line("a", "b")
+    waiting.clear("a")
+    waiting.wait("a", (SPACE,), 5.0)
+
+    assert not waiting.patient("b", "net")
+    assert waiting.patient("a", "net")
+    assert waiting.fire(SPACE, 1) == ["b"]
+
+
 def test_strangers_take_part_in_nothing() -> None:
     """Keys and subnets nobody waits for."""
     waiting = line("a")

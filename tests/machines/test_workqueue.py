@@ -256,6 +256,18 @@ def test_overtaken_deadlines_are_not_announced() -> None:
     assert work.take(6.0) is None
 
 
+def test_an_overtaken_deadline_does_not_bring_a_later_one_forward() -> None:
+    """What is left of it in the heap belongs to nobody."""
+    work = queue()
+    work.add_at("a", 5.0)
+    work.add_at("a", 3.0)
+    assert drain(work, 3.0) == ["a"]
+    work.add_at("a", 9.0)
+
+    assert work.take(5.0) is None
+    assert drain(work, 9.0) == ["a"]
+
+
 class Counted:
     """A key that counts how often it is hashed and compared."""
 
