@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 COOLDOWN: Final = 30.0
 STALE: Final = 120.0  # how long a process may not know what others have written
 SPARE: Final = 5  # addresses that may be promised at this moment without any record of it
+RETAINED: Final = ("StatefulSet", "VirtualMachine")
 OUR_LABELS: Final = frozenset({RESERVED, NOTE + "subnet", NOTE + "node-name"})
 
 
@@ -81,6 +82,8 @@ class Checkers:
         if commit.kind is Kind.IP:
             self._reservation_kept(commit, before, mine=mine)
             self._ip_in_order(commit, mine=mine)
+            if mine:
+                self._retained_kept(commit)
         elif commit.kind is Kind.POD and mine:
             self._pod_in_order(commit)
         self._granted(fresh, commit.by, mine=mine)
@@ -97,6 +100,8 @@ class Checkers:
         if mine:
             for name, (old, new) in change.ports.items():
                 self._live_port_kept(name, old, new, change.by)
+                if old is not None and new is None and self._retained(name):
+                    self.fail(f"{change.by} dropped the port of {name}, a retained address: {old}")
         self._granted(fresh, change.by, mine=mine)
 
     # -- (a) one owner, (f) legal addresses, (g) cool-down -----------------------------------------
@@ -181,6 +186,24 @@ class Checkers:
         elif commit.kind is Kind.POD:
             wishes = [notes(doc).get(NOTE + key, "").replace(";", ",") for key in ("ip_address", "ip_pool")]
             self.asked |= {(port_of(doc), a) for a in split(",".join(wishes))}
+
+    # -- retained addresses (contract §5) ----------------------------------------------------------
+    def _retained(self, name: str) -> bool:
+        """True for the address of a StatefulSet or VM, which outlives its pods; no user here ever ends its owner."""
+        ip = self.universe.store.get(Kind.IP, "", name)
+        grant = self.book.grants.get(meta(ip)["uid"]) if ip is not None else None
+        return (
+            ip is not None and not deleting(ip) and grant is not None and not grant.reserved
+            and not grant.tainted and grant.fields["podType"] in RETAINED
+        )  # fmt: skip
+
+    def _retained_kept(self, commit: Commit) -> None:
+        old, new = commit.old, commit.new
+        if old is None or deleting(old) or not (new is None or deleting(new)):
+            return
+        grant = self.book.grants.get(meta(old)["uid"])
+        if grant is not None and not grant.tainted and grant.fields["podType"] in RETAINED:
+            self.fail(f"{commit.by} ended {commit.name[1]}, the address of a {grant.fields['podType']}")
 
     # -- (b) reservations are never lost or moved --------------------------------------------------
     def _reservation_kept(self, commit: Commit, before: dict[str, Any], *, mine: bool) -> None:

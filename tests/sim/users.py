@@ -43,6 +43,7 @@ class Users:
         self._universe, self._store, self._rng = universe, universe.store, universe.users_rng
         self._cast = tuple(self._rng.sample(CAST, 8))
         self._serial = 0
+        self._wishes: dict[str, dict[str, str]] = {}
         self._moods: dict[Callable[[], None], int] = {
             self.reserve: 16,
             self.apply_a_manifest: 5,
@@ -220,6 +221,11 @@ class Users:
         if rng.random() < 0.02:
             asked["vip"] = "some-vip"
         name = workload.name
+        launcher = self._launcher(workload)
+        if launcher is not None:
+            if rng.random() < 0.8:
+                return  # one launcher at a time, but for migrations: those copy what the source asked for
+            asked = self._wishes.get(meta(launcher)["uid"], {})
         metadata: Doc = {"annotations": {NOTE + key: value for key, value in asked.items()}, "labels": {"app": name}}
         if workload.kind == "VirtualMachine":
             self._serial += 1
@@ -234,14 +240,15 @@ class Users:
             wanted["nodeName"] = rng.choice(NODES)
         if rng.random() < 0.03:
             wanted["hostNetwork"] = True
-        if workload.kind == "VirtualMachine" and self._launcher(workload) and rng.random() < 0.8:
-            return  # one launcher at a time, but for migrations
         body = {"metadata": metadata, "spec": wanted}
         self._store.create(Kind.POD, workload.namespace, name, body, "user")
+        self._wishes[meta(self._store.docs[Kind.POD][workload.namespace, name])["uid"]] = asked
 
-    def _launcher(self, workload: Workload) -> bool:
-        pods = self._store.docs[Kind.POD].items()
-        return any(space == workload.namespace and owner_of(pod) == workload.name for (space, _), pod in pods)
+    def _launcher(self, workload: Workload) -> Doc | None:
+        """A pod of the VM that is there already."""
+        pods = sorted(self._store.docs[Kind.POD].items()) if workload.kind == "VirtualMachine" else []
+        mine = (pod for (space, _), pod in pods if (space, owner_of(pod)) == (workload.namespace, workload.name))
+        return next(mine, None)
 
     def schedule_a_pod(self) -> None:
         """The scheduler finds a node, late."""

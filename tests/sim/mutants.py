@@ -1,0 +1,252 @@
+"""Does the simulation bite? Break one rule at a time and count the universes until somebody notices.
+
+    python -m tests.sim.mutants [--limit N] [--jobs 2] [--only TEXT]
+
+To add a mutant: one line in MUTANTS, a name that is a sentence, and a patch as a context manager. A universe that the
+healthy controller does not survive proves nothing and is skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from unittest import mock
+
+from controller.core import ipam, naming
+from controller.core.decisions import conditions, pod, realise, reservation
+from controller.core.effects import ConfirmGone, Delete, DropPort
+from controller.machines.barrier import Barrier
+from controller.machines.replica import Replica
+from controller.machines.waiting import Waiting
+from controller.machines.workqueue import WorkQueue
+from controller.ports import Conflict
+from controller.reconcilers.leader import Leader
+from controller.reconcilers.picture import Picture
+from controller.reconcilers.worker import Worker
+from tests.sim import store
+from tests.sim.northbound import Database
+from tests.sim.run import attempt
+from tests.sim.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Patch: TypeAlias = "Callable[[], AbstractContextManager[Any]]"
+
+
+def swap(owner: Any, name: str, new: Any) -> Patch:
+    """Put something else in the place of an attribute that is there."""
+    getattr(owner, name)
+    return lambda: mock.patch.object(owner, name, new)
+
+
+def around(owner: Any, name: str, wrapped: Callable[..., Any]) -> Patch:
+    """Put a function in the place of another one, which it gets as its first argument."""
+    return swap(owner, name, functools.partial(wrapped, getattr(owner, name)))
+
+
+@contextmanager
+def _both(*patches: Patch) -> Iterator[None]:
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch())
+        yield
+
+
+def both(*patches: Patch) -> Patch:
+    """Several patches as one mutant."""
+    return lambda: _both(*patches)
+
+
+# -- the world --------------------------------------------------------------------------------------------
+
+
+def _create_or_patch(true: Any) -> Any:
+    def create(self: Store, kind: Any, namespace: str, name: str, body: Any, by: str) -> int:
+        try:
+            return int(true(self, kind, namespace, name, body, by))
+        except Conflict:
+            return self.patch(kind, namespace, name, body, by)
+
+    return create
+
+
+def _put_anyway(true: Any) -> Any:
+    def put(self: Database, draft: Any, row: Any, was: Any) -> None:
+        present = draft.ports.get(row.name)
+        true(self, draft, row, present if present is not None else was and draft.port(was.uuid))
+
+    return put
+
+
+# -- the controller ---------------------------------------------------------------------------------------
+
+
+def _keep_vanished(true: Any) -> Any:
+    def replace(self: Replica[Any], objects: Any, version: int) -> Any:
+        fresh = {(o.metadata.namespace, o.metadata.name): o for o in objects}
+        return true(
+            self, {**{(o.metadata.namespace, o.metadata.name): o for o in self.values()}, **fresh}.values(), version
+        )
+
+    return replace
+
+
+def _retry_never(self: Worker, key: Any, error: Any) -> None:
+    del self, key, error
+
+
+def _without_requeue(true: Any) -> Any:
+    def succeed(self: Worker, key: Any, decision: Any, now: float) -> None:
+        true(self, key, _replace(decision, requeue_after=None), now)
+
+    return succeed
+
+
+def _replace(decision: Any, **changes: Any) -> Any:
+    from dataclasses import replace  # noqa: PLC0415 - as the other names here are the controller's
+
+    return replace(decision, **changes)
+
+
+def _without(true: Any, kind: type) -> Any:
+    return lambda *args: [effect for effect in true(*args) if not isinstance(effect, kind)]
+
+
+def _reversed_retire(true: Any) -> Any:
+    def retire(*args: Any) -> Any:
+        decision = true(*args)
+        return _replace(decision, effects=tuple(reversed(decision.effects)))
+
+    return retire
+
+
+def _never_deposed(self: Leader, work: Any) -> Any:
+    async def hold() -> None:
+        while not work.done():
+            await self._turn()
+
+    return hold()
+
+
+def _ports_by_name(true: Any) -> Any:
+    def decide(request: Any, bidder: Any, held: Any, grant: Any) -> Any:
+        decision = true(request, bidder, held, grant)
+        if held.row is None:
+            return decision
+        kept = tuple(e for e in decision.effects if type(e).__name__ != "PutPort")
+        return _replace(decision, effects=kept)
+
+    return decide
+
+
+_truth: Final[dict[str, Any]] = {
+    "create": Store.create,
+    "put": Database._put_port,
+    "replace": Replica.replace,
+    "succeed": Worker._succeed,
+    "release": pod._release,
+    "retire": reservation._retire,
+    "realise": realise.realise,
+}
+
+MUTANTS: Final[dict[str, Patch]] = {
+    # the world's guards, without which the controller's own are worth nothing
+    "create is an upsert": swap(Store, "create", _create_or_patch(_truth["create"])),
+    "patches ignore resourceVersion and uid": swap(store, "expect", lambda _old, _body: None),
+    "a port is put whatever is there": swap(Database, "_put_port", _put_anyway(_truth["put"])),
+    # machines
+    "a key does not read its own writes": both(
+        swap(Barrier, "behind", lambda *_: False), swap(Barrier, "doubts", lambda *_: ())
+    ),
+    "silence is taken for a refusal": both(
+        swap(Barrier, "unknown", lambda *_: None), swap(Barrier, "unknown_rows", lambda *_: None)
+    ),
+    "a relist keeps what has vanished": swap(Replica, "replace", _keep_vanished(_truth["replace"])),
+    "nobody who waits is woken": swap(Waiting, "fire", lambda *_args, **_more: []),
+    "a failure is not tried again": swap(Worker, "_fail", _retry_never),
+    "requeue_after is dropped": swap(Worker, "_succeed", _without_requeue(_truth["succeed"])),
+    "a backoff is never forgotten": swap(WorkQueue, "forget", lambda *_: None),
+    # the shell
+    "a promise is not put into the ledger": swap(Picture, "promise", lambda *_: None),
+    "work begins before Northbound was read": swap(
+        Picture, "synced", property(lambda self: self.ips.synced and self.pods.synced and self.subnets.synced)
+    ),
+    "a deposed leader goes on": swap(Leader, "hold", _never_deposed),
+    "silent writes have no ghosts": swap(Worker, "_haunt", lambda *_: None),
+    # the rules
+    "the conflict check is off": swap(ipam, "_in_conflict", lambda *_: None),
+    "no cool-down": swap(ipam, "_cooling", lambda *_: 0.0),
+    "the gateway may be named": swap(ipam, "_role", lambda *_: None),
+    "retention is forgotten": swap(pod, "_kept", lambda _held: False),
+    "an IP is deleted before its port": swap(pod, "_release", lambda *args: _truth["release"](*args)[::-1]),
+    "the finalizer goes before the port": swap(reservation, "_retire", _reversed_retire(_truth["retire"])),
+    "the IP goes without its port": swap(pod, "_release", _without(_truth["release"], DropPort)),
+    "the IP of a pod stays": swap(pod, "_release", _without(_truth["release"], Delete)),
+    "absence from a replica is proof": swap(pod, "_release", _without(_truth["release"], ConfirmGone)),
+    "a port is not compared with what it should be": swap(realise, "realise", _ports_by_name(_truth["realise"])),
+    "status is written whether it differs or not": swap(conditions, "_says", lambda *_: False),
+    "a label that vanished ends a reservation": swap(
+        reservation, "_is_reserved", lambda _view, ip: ip.metadata.labels.get(naming.RESERVED) == "true"
+    ),
+    "edits are not undone": swap(reservation, "_drift", lambda *_: ({}, ())),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bite:
+    """How a mutant was noticed: the first seed that did, what it said, and how many it took."""
+
+    name: str
+    seed: int | None
+    why: str
+    tried: int
+
+
+def hunt(name: str, limit: int, healthy: frozenset[int] | None = None) -> Bite:
+    """Run universes with the mutant until one notices; only those that a healthy controller survives count."""
+    tried = 0
+    for seed in range(limit):
+        if healthy is not None and seed not in healthy:
+            continue
+        tried += 1
+        with MUTANTS[name]():
+            _, outcome, why = attempt(seed)
+        if outcome is None and (healthy is not None or attempt(seed)[1] is not None):
+            return Bite(name, seed, why, tried)
+    return Bite(name, None, "", tried)
+
+
+def _survives(seed: int) -> bool:
+    return attempt(seed)[1] is not None
+
+
+def main() -> int:
+    """Hunt them all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="")
+    asked = parser.parse_args()
+    names = [name for name in MUTANTS if asked.only in name]
+    survivors, started = 0, time.perf_counter()
+    with ProcessPoolExecutor(asked.jobs) as jobs:
+        fine = list(jobs.map(_survives, range(asked.limit), chunksize=4))
+        healthy = frozenset(seed for seed, survived in enumerate(fine) if survived)
+        print(f"{len(healthy)} of {asked.limit} universes are survived by the healthy controller", flush=True)
+        for bite in jobs.map(functools.partial(hunt, limit=asked.limit, healthy=healthy), names):
+            survivors += bite.seed is None
+            verdict = f"caught by seed {bite.seed}" if bite.seed is not None else "SURVIVED"
+            print(f"{bite.name:48} {verdict:20} after {bite.tried:3}  {bite.why[:150]!r}", flush=True)
+    print(f"{len(names)} mutants, {survivors} survived, {time.perf_counter() - started:.0f} s")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
