@@ -1,0 +1,448 @@
+"""What a story is told with: a fast client of the API, the controller as a process, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+import re
+import signal
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from tests.cluster.children import free_port
+from tests.cluster.cluster import Cluster, controller_command
+
+T = TypeVar("T")
+Object = dict[str, Any]
+
+FINALIZER = "kubeovn.io/kube-ovn-controller"
+RESERVED = "ovn.kubernetes.io/ip_reserved"
+OVN = "ovn.kubernetes.io/"
+KUBEOVN = "/apis/kubeovn.io/v1"
+_GROUPS = {
+    "ip": f"{KUBEOVN}/ips",
+    "subnet": f"{KUBEOVN}/subnets",
+    "namespace": "/api/v1/namespaces",
+    "node": "/api/v1/nodes",
+    "pod": "/api/v1/namespaces/{}/pods",
+    "event": "/api/v1/namespaces/{}/events",
+}
+SHORT_LEASE = (
+    "--lease-duration-s=4",
+    "--renew-deadline-s=3",
+    "--retry-period-s=0.5",
+    "--request-limit-s=3",
+)
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_READS = frozenset({"get", "list", "watch"})
+
+
+class Answered(Exception):
+    """The API server refused; `code` says how."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+
+
+class Waited(AssertionError):
+    """Something did not become so in time; the message holds what it was last."""
+
+
+def eventually(what: str, look: Callable[[], T | None], *, seconds: float = 15.0, pause: float = 0.03) -> T:
+    """Poll until `look` gives something other than None or False; AssertionErrors of it count as "not yet".
+
+    Raises Waited with the last thing seen.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = look()
+            last: object = found
+        except AssertionError as not_yet:
+            found, last = None, not_yet
+        if found is not None and found is not False:
+            return found
+        if time.monotonic() > deadline:
+            raise Waited(f"not within {seconds:g} s: {what}; last: {last}")
+        time.sleep(pause)
+
+
+class Api:
+    """A client with a connection per thread that stays open: cheap enough for thousands of requests."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._host, _, port = cluster.server.removeprefix("https://").rpartition(":")
+        self._port = int(port)
+        self._token = cluster.admin_token
+        self._tls = ssl.create_default_context(cafile=str(cluster.ca))
+        self._local = threading.local()
+
+    def ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Any:
+        """One request; raises Answered for a refusal and OSError if nobody answers."""
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        text = None if body is None else json.dumps(body)
+        line: http.client.HTTPSConnection | None = getattr(self._local, "line", None)
+        if line is None:
+            line = self._local.line = http.client.HTTPSConnection(self._host, self._port, timeout=30, context=self._tls)
+        try:
+            line.request(method, path, text, headers)
+            answer = line.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException) as gone:
+            line.close()
+            self._local.line = None
+            raise OSError(str(gone)) from None
+        if answer.status >= 300:
+            raise Answered(answer.status, data.decode(errors="replace"))
+        return json.loads(data)
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        line = getattr(self._local, "line", None)
+        if line is not None:
+            line.close()
+            self._local.line = None
+
+    # -- objects -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def path(kind: str, name: str = "", namespace: str = "default") -> str:
+        """Where objects of that kind live."""
+        base = _GROUPS[kind].format(namespace)
+        return f"{base}/{name}" if name else base
+
+    def find(self, kind: str, name: str, namespace: str = "default") -> Object | None:
+        """The object, None if it is not there."""
+        try:
+            found: Object = self.ask("GET", self.path(kind, name, namespace))
+        except Answered as refusal:
+            if refusal.code == 404:
+                return None
+            raise
+        return found
+
+    def get(self, kind: str, name: str, namespace: str = "default") -> Object:
+        """The object; an AssertionError if it is not there, so that `eventually` waits for it."""
+        found = self.find(kind, name, namespace)
+        assert found is not None, f"there is no {kind} {name}"
+        return found
+
+    def all(self, kind: str, namespace: str = "default") -> list[Object]:
+        """Every object of that kind (for namespaced kinds: in that namespace)."""
+        items: list[Object] = self.ask("GET", self.path(kind, namespace=namespace))["items"]
+        return items
+
+    def create(self, kind: str, body: Object) -> Object:
+        """Create it; returns it as the server has it."""
+        made: Object = self.ask("POST", self.path(kind, namespace=body["metadata"].get("namespace", "default")), body)
+        return made
+
+    def patch(self, kind: str, name: str, body: Object, namespace: str = "default", sub: str = "") -> Object:
+        """Merge patch it."""
+        where = self.path(kind, name, namespace) + (f"/{sub}" if sub else "")
+        done: Object = self.ask("PATCH", where, body, "application/merge-patch+json")
+        return done
+
+    def delete(self, kind: str, name: str, namespace: str = "default") -> None:
+        """Ask for its deletion; no error if it is gone already."""
+        try:
+            self.ask("DELETE", self.path(kind, name, namespace), {"propagationPolicy": "Background"})
+        except Answered as refusal:
+            if refusal.code != 404:
+                raise
+
+    def gone(self, kind: str, name: str, namespace: str = "default", seconds: float = 30.0) -> None:
+        """Wait until it is gone."""
+        eventually(f"{kind} {name} is gone", lambda: self.find(kind, name, namespace) is None, seconds=seconds)
+
+    def events(self, kind: str, name: str, namespace: str = "default") -> list[tuple[str, str]]:
+        """Reason and text of every Event about that object."""
+        query = f"?fieldSelector=involvedObject.kind%3D{kind}%2CinvolvedObject.name%3D{name}"
+        items = self.ask("GET", self.path("event", namespace=namespace) + query)["items"]
+        return [(one["reason"], one["message"]) for one in items]
+
+    def told(self, kind: str, name: str, reason: str, namespace: str = "default", seconds: float = 15.0) -> str:
+        """Wait for an Event of that reason about the object; the text of one."""
+
+        def look() -> str | None:
+            found = self.events(kind, name, namespace)
+            texts = [text for why, text in found if why == reason]
+            assert texts, f"Events so far: {found}"
+            return texts[-1]
+
+        return eventually(f"Event {reason} on {kind} {name}", look, seconds=seconds)
+
+
+# -- what objects say ----------------------------------------------------------------------------------
+
+
+def condition(one: Object, kind: str) -> Object:
+    """Its condition of that type; an AssertionError if there is none."""
+    found = [c for c in one.get("status", {}).get("conditions", []) if c["type"] == kind]
+    assert found, f"{one['metadata']['name']} has no condition {kind}: {one.get('status')}"
+    shown: Object = found[0]
+    return shown
+
+
+def says(one: Object, kind: str, status: str, reason: str) -> Object:
+    """Its condition of that type, which must say just that."""
+    shown = condition(one, kind)
+    assert (shown["status"], shown["reason"]) == (status, reason), f"{one['metadata']['name']}: {shown}"
+    return shown
+
+
+def notes(one: Object) -> dict[str, str]:
+    """Its annotations of the default network, without their prefix."""
+    found = one["metadata"].get("annotations") or {}
+    return {key.removeprefix(OVN): value for key, value in found.items() if key.startswith(OVN)}
+
+
+def reservation(name: str, subnet: str, namespace: str = "default", **spec: Any) -> Object:
+    """An IP as a user writes it: only what they say is in it."""
+    said = {"subnet": subnet, "podType": "", "namespace": namespace, "podName": name} | spec
+    return {
+        "apiVersion": "kubeovn.io/v1",
+        "kind": "IP",
+        "metadata": {"name": f"{name}.{namespace}"},
+        "spec": {key: value for key, value in said.items() if value is not ...},
+    }
+
+
+def pod(name: str, namespace: str = "default", *, subnet: str = "", owner: Object | None = None, **more: str) -> Object:
+    """A pod as small as it gets; keywords are annotations of the default network."""
+    annotations = {OVN + key: value for key, value in more.items()}
+    if subnet:
+        annotations[OVN + "logical_switch"] = subnet
+    made: Object = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
+        "spec": {"containers": [{"name": "c", "image": "none"}], "terminationGracePeriodSeconds": 0},
+    }
+    if owner is not None:
+        made["metadata"]["ownerReferences"] = [owner]
+    return made
+
+
+def machine(vm: str) -> Object:
+    """The owner reference of a KubeVirt VM's pod."""
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "name": vm,
+        "uid": "00000000-0000-0000-0000-00000000aaaa",
+        "controller": True,
+    }
+
+
+def stateful(name: str) -> Object:
+    """The owner reference of a StatefulSet's pod."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "name": name,
+        "uid": "00000000-0000-0000-0000-00000000bbbb",
+        "controller": True,
+    }
+
+
+def network(name: str, cidr: str, *, cooldown: str = "0", **spec: Any) -> Object:
+    """A Subnet with no cool-down, so that a freed address can be had again at once."""
+    return {
+        "apiVersion": "kubeovn.io/v1",
+        "kind": "Subnet",
+        "metadata": {"name": name, "annotations": {"keepip.io/cooldown": cooldown}},
+        "spec": {"cidrBlock": cidr} | spec,
+    }
+
+
+# -- the controller ------------------------------------------------------------------------------------
+
+
+class Metrics:
+    """One look at /metrics."""
+
+    def __init__(self, text: str) -> None:
+        self._samples = [(m[1], dict(_LABEL.findall(m[2] or "")), float(m[3])) for m in _SAMPLE.finditer(text)]
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of all samples of that name with these labels."""
+        wanted = labels.items()
+        return sum(value for n, have, value in self._samples if n == name and wanted <= have.items())
+
+    def each(self, name: str) -> Iterable[tuple[dict[str, str], float]]:
+        """Every sample of that name."""
+        return ((have, value) for n, have, value in self._samples if n == name)
+
+    @property
+    def writes(self) -> dict[str, float]:
+        """Requests that write, by `verb kind`, the Lease's left out: it is renewed for as long as we lead."""
+        found: dict[str, float] = {}
+        for have, value in self.each("rest_client_requests_total"):
+            if have["method"] not in _READS and have["kind"] != "Lease":
+                key = f"{have['method']} {have['kind']}"
+                found[key] = found.get(key, 0.0) + value
+        return found
+
+    @property
+    def transactions(self) -> float:
+        """Northbound transactions."""
+        return self.total("keepip_northbound_transactions_total")
+
+    @property
+    def denied(self) -> float:
+        """Requests that the role does not allow."""
+        return self.total("rest_client_requests_total", code="403")
+
+    @property
+    def bugs(self) -> float:
+        """Runs that met a bug."""
+        return self.total("controller_runtime_reconcile_panics_total")
+
+
+class Keeper:
+    """The controller as its own process with its own least-privilege token; dies with the cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._flags: tuple[str, ...] = ()
+        self._url = ""
+
+    @property
+    def runs(self) -> bool:
+        """True while the process lives."""
+        child = self._cluster.processes.get("controller")
+        return child is not None and child.poll() is None
+
+    def start(self, *flags: str, wait: bool = True) -> None:
+        """Start it with these flags and, unless told otherwise, wait until it leads and is ready."""
+        assert not self.runs, "the controller runs already"
+        self._flags = flags
+        port = free_port()
+        self._url = f"http://127.0.0.1:{port}"
+        where = ("--http-host=127.0.0.1", f"--http-port={port}")
+        self._cluster.spawn("controller", controller_command(self._cluster, *where, *SHORT_LEASE, *flags))
+        if wait:
+            self.ready()
+
+    def ready(self, seconds: float = 30.0) -> None:
+        """Wait until it leads and says that it can work."""
+
+        def look() -> bool:
+            assert self.runs, f"the controller has ended:\n{self.tail()}"
+            return self.page("/readyz") == "ok\n" and self.metrics().total("leader_election_master_status") == 1
+
+        eventually("the controller is ready", look, seconds=seconds)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._cluster.kill("controller", signal.SIGKILL)
+
+    def stop(self, seconds: float = 15.0) -> int:
+        """End it as Kubernetes does; its exit code."""
+        child = self._cluster.processes["controller"]
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+        return child.wait(seconds)
+
+    def again(self, *flags: str) -> None:
+        """Stop it and start it with other flags."""
+        assert self.stop() == 0, self.tail()
+        self.start(*flags)
+
+    def page(self, path: str) -> str | None:
+        """What it says there, None if it does not answer."""
+        try:
+            with urllib.request.urlopen(self._url + path, timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.read().decode()
+        except OSError:
+            return None
+
+    def metrics(self) -> Metrics:
+        """One look at /metrics; an AssertionError if it does not answer."""
+        text = self.page("/metrics")
+        assert text is not None, "the controller does not answer"
+        return Metrics(text)
+
+    def quiet(self, seconds: float = 15.0) -> Metrics:
+        """Wait until nothing is queued, under way or booked for soon; the numbers of then."""
+
+        def look() -> Metrics | None:
+            seen = self.metrics()
+            busy = {n: seen.total(n) for n in ("workqueue_depth", "workqueue_processing", "keepip_events_waiting")}
+            assert not any(busy.values()), busy
+            return seen
+
+        def twice() -> Metrics | None:
+            before = look()
+            time.sleep(1.2)  # a Subnet's numbers are written once a second
+            after = look()
+            assert before is not None
+            assert after is not None
+            assert (before.writes, before.transactions) == (after.writes, after.transactions), "still writing"
+            return after
+
+        return eventually("the controller is at rest", twice, seconds=seconds)
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log."""
+        return "\n".join(self._cluster.log("controller").read_text(errors="replace").splitlines()[-lines:])
+
+    def log(self) -> list[Object]:
+        """Its log of this session, line by line."""
+        lines = self._cluster.log("controller").read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+# -- Northbound ----------------------------------------------------------------------------------------
+
+
+def ports(cluster: Cluster) -> dict[str, Object]:
+    """Every Logical_Switch_Port by name, its columns as Python values."""
+    columns = "name,addresses,port_security,external_ids,type,options"
+    told = json.loads(cluster.nbctl("--format=json", f"--columns={columns}", "list", "Logical_Switch_Port"))
+    rows = [dict(zip(told["headings"], map(_value, row), strict=True)) for row in told["data"]]
+    return {row["name"]: row for row in rows}
+
+
+def switch_of(cluster: Cluster, port: str) -> str:
+    """The logical switch that really has the port."""
+    return cluster.nbctl("lsp-get-ls", port).split("(")[-1].rstrip(")\n")
+
+
+def _value(told: Any) -> Any:
+    """OVSDB's notation of sets and maps as lists and dicts."""
+    if isinstance(told, list) and len(told) == 2 and told[0] == "set":
+        return [_value(one) for one in told[1]]
+    if isinstance(told, list) and len(told) == 2 and told[0] == "map":
+        return {key: _value(value) for key, value in told[1]}
+    return told
+
+
+def listed(told: Any) -> list[Any]:
+    """A set's members: OVSDB writes a set of one as its member."""
+    return told if isinstance(told, list) else [told]
+
+
+def without(one: Object, *paths: str) -> Object:
+    """A copy without these dotted paths: what changes from run to run."""
+    made = copy.deepcopy(one)
+    for path in paths:
+        *parents, leaf = path.split(".")
+        inner = made
+        for name in parents:
+            inner = inner.get(name, {})
+        inner.pop(leaf, None)
+    return made
