@@ -1,0 +1,284 @@
+"""`make bench`: the controller beside the floor, on one real cluster, in one run.
+
+The floor is a bare process that does the least that any controller must do (floor.py). Both are given the same load
+by the same generator, one after the other, case by case: the machine's mood then touches both. Only etcd, the API
+server and ovsdb-server run beside them: no scheduler, no kubelets. Pods are created with their node, so no scheduler
+is waited for, and stay Pending, so nobody else writes to them.
+
+    python -m tests.load.bench [--quick] [--only reservations|pods|start] [--json FILE]
+
+It fails only when something is wrong: an object that never completes, an address given twice, a write at rest.
+Seconds are printed beside the aims, never asserted.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.cluster import Cluster
+from tests.load import bodies, tables
+from tests.load.api import Api, Refused
+from tests.load.generator import Request, Watcher, Wrong, creations, deletions, fill, play
+from tests.load.nb import Raw
+from tests.load.subjects import ControllerProcess, FloorProcess, Stalls, Subject
+from tests.load.tables import Case, Figures, Start
+
+_WARM = 64
+_REST_S = 3.0
+
+
+@dataclass
+class Plan:
+    """What is measured."""
+
+    cases: list[Case]
+    full: int = 0  # reservations, and as many pods, that are there in the cases called full
+    starts: int = 0
+
+
+@dataclass
+class Results:
+    figures: list[Figures] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    rest: list[str] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)
+
+
+def plan(*, quick: bool = False, only: str = "") -> Plan:
+    """The cases of issue 3."""
+    kinds = [kind for kind in ("reservations", "pods") if only in {"", kind}]
+    cases = []
+    for full in (False, True):
+        for kind in kinds:
+            cases += [Case(kind, 1000, None, full)]
+            if not quick:
+                cases += [Case(kind, 5000, None, full)]
+            cases += [Case(kind, rate * (5 if quick else 12), rate, full) for rate in (50, 100)]
+    if quick:
+        cases = [case for case in cases if not case.full]
+    if only == "start":
+        cases = []
+    return Plan(cases, full=1000 if quick else 5000, starts=0 if only in {"reservations", "pods"} else 3)
+
+
+class Bench:
+    """A plan being carried out on a cluster."""
+
+    def __init__(self, cluster: Cluster, asked: Plan, wrapper: tuple[str, ...] = ()) -> None:
+        self._cluster, self._plan, self._wrapper = cluster, asked, wrapper
+        self._begin = time.monotonic()
+        self._serial = 0
+        self._filled = False
+        self.results = Results()
+
+    async def run(self) -> Results:
+        """Everything; raises Wrong."""
+        async with Api.of(self._cluster.kubeconfig) as api:
+            self._api = api
+            await self._prepare()
+            async with self._watching():
+                for case in self._plan.cases:
+                    if case.full:
+                        await self._fill()
+                    for subject in (FloorProcess(self._cluster), ControllerProcess(self._cluster, self._wrapper)):
+                        await self._measure(case, subject)
+                if self._plan.starts:
+                    await self._fill()
+                    for _ in range(self._plan.starts):
+                        await self._start()
+        return self.results
+
+    def _say(self, text: str) -> None:
+        print(f"  {time.monotonic() - self._begin:6.1f} s  {text}", flush=True)
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator[None]:
+        self._watcher = Watcher(self._api)
+        await self._watcher.start()
+        try:
+            yield
+        finally:
+            await self._watcher.stop()
+
+    @asynccontextmanager
+    async def _running(self, subject: Subject) -> AsyncIterator[None]:
+        await subject.start()
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, Wrong):
+                error.add_note(subject.tail())
+            with suppress(Wrong):
+                await subject.stop()
+            raise
+        await subject.stop()
+
+    async def _prepare(self) -> None:
+        """A subnet with its switch, made by the controller itself."""
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": bodies.NAMESPACE}}
+        await self._api.send("POST", "/api/v1/namespaces", namespace)
+        await self._api.send("POST", "/apis/kubeovn.io/v1/subnets", bodies.subnet())
+        async with self._running(ControllerProcess(self._cluster)):
+            deadline = time.monotonic() + 30
+            while bodies.SUBNET not in self._cluster.nbctl("ls-list"):
+                if time.monotonic() > deadline:
+                    raise Wrong("the controller makes no logical switch")
+                await asyncio.sleep(0.1)
+        self._say("the cluster is there")
+
+    async def _fill(self) -> None:
+        if self._filled:
+            return
+        self._filled = True
+        count, begin = self._plan.full, time.monotonic()
+        raw = Raw(self._cluster.nb, bodies.SUBNET)
+        await raw.open()
+        await fill(self._api, raw, count)
+        raw.close()
+        self._say(f"{count} reservations and {count} pods loaded in {time.monotonic() - begin:.1f} s")
+        begin = time.monotonic()
+        subject = ControllerProcess(self._cluster)
+        async with self._running(subject):
+            ready = time.monotonic() - begin
+            await self._watcher.quiet(2.0)
+            took = time.monotonic() - begin - 2.0
+            self._say(f"the controller has taken them over: ready after {ready:.1f} s, at rest after {took:.1f} s")
+            await self._rest(subject, f"with {count} + {count}")
+        self._watcher.check()
+
+    async def _rest(self, subject: ControllerProcess, when: str) -> None:
+        """At rest nothing is written (contract §2, Rule 4)."""
+        await asyncio.sleep(1.2)  # a Subnet's numbers come a second late
+        before = await subject.counts()
+        await asyncio.sleep(_REST_S)
+        did = (await subject.counts()).since(before)
+        self.results.rest.append(f"{when}: {did.cpu / _REST_S * 100:.1f} % CPU, {subject.rss():.0f} MB")
+        if did.writes or did.subnet_writes or did.transactions:
+            raise Wrong(f"writes at rest, {when}: {did}")
+
+    async def _measure(self, case: Case, subject: Subject) -> None:
+        async with self._running(subject):
+            names = self._names("warm", _WARM)
+            await self._play(creations(case.kind, names), gone=False)
+            await self._play(deletions(case.kind, names), gone=True)
+            await self._watcher.quiet()
+            names = self._names("it", case.count)
+            figures = Figures(case, subject.name)
+            figures.up = await self._phase(case, subject, creations(case.kind, names), figures)
+            self._watcher.check()
+            figures.down = await self._phase(case, subject, deletions(case.kind, names), figures, gone=True)
+        await self._nothing_left()
+        self.results.figures.append(figures)
+        self._say(tables.line(figures))
+
+    async def _phase(
+        self, case: Case, subject: Subject, requests: list[Request], figures: Figures, *, gone: bool = False
+    ) -> tables.Phase:
+        before, stalls = await subject.counts(), None
+        probe: asyncio.Task[None] | None = None
+        if isinstance(subject, ControllerProcess) and case.rate is None:
+            stalls = Stalls(subject)
+            probe = asyncio.create_task(stalls.watch())
+        gc.collect()
+        times = await self._play(requests, gone=gone, rate=None if gone else case.rate)
+        busy = subject.cpu() - before.cpu
+        if probe is not None:
+            probe.cancel()
+        await self._watcher.quiet()
+        counts = (await subject.counts()).since(before)
+        subject.check()
+        figures.rss = max(figures.rss, subject.rss())
+        return tables.Phase(
+            wall=times.wall,
+            p50=times.p50,
+            p99=times.p99,
+            cpu_complete=busy,
+            stall=stalls.longest if stalls else None,
+            **asdict(counts),
+        )
+
+    async def _play(self, requests: list[Request], *, gone: bool, rate: float | None = None) -> Any:
+        names = [one.seen_as for one in requests]
+        goal = self._watcher.expect_gone(names) if gone else self._watcher.expect(names)
+        return await play(self._api, requests, goal, rate)
+
+    def _names(self, word: str, count: int) -> list[str]:
+        """Never the same twice."""
+        first = self._serial
+        self._serial += count
+        return [f"{word}-{number:06}" for number in range(first, first + count)]
+
+    async def _nothing_left(self) -> None:
+        """The ports of the measured pods are gone, those from before are there."""
+        raw = Raw(self._cluster.nb, bodies.SUBNET)
+        await raw.open()
+        ports = await raw.select("Logical_Switch_Port", [], ["name"])
+        raw.close()
+        held = self._plan.full if self._filled else 0
+        if (len(ports), len(self._watcher.ips), len(self._watcher.pods)) != (held, 2 * held, held):
+            raise Wrong(f"left over: {len(ports)} ports, {len(self._watcher.ips)} IPs, {len(self._watcher.pods)} pods")
+
+    async def _start(self) -> None:
+        """A cold start, with something new waiting."""
+        names = self._names("start", 2)
+        subject = ControllerProcess(self._cluster, self._wrapper)
+        goal = self._watcher.expect([bodies.port(names[0]), names[1]])
+        requests = [*creations("reservations", names[:1]), *creations("pods", names[1:])]
+        begin = time.perf_counter()
+        async with self._running(subject):
+            load = asyncio.create_task(play(self._api, requests, goal))
+            ready = time.perf_counter() - begin
+            await load
+            first = {kind: goal.done[one.seen_as] - begin for kind, one in zip(("ip", "pod"), requests, strict=True)}
+            await self._watcher.quiet()
+            one = Start(self._plan.full, ready, first["ip"], first["pod"], subject.cpu(), subject.rss())
+            self.results.starts.append(one)
+            self._say(tables.start_line(one))
+            await self._play(deletions("reservations", names[:1]), gone=True)
+            await self._play(deletions("pods", names[1:]), gone=True)
+        await self._nothing_left()
+
+
+async def bench(asked: Plan, wrapper: tuple[str, ...] = ()) -> Results:
+    """Carry a plan out on a cluster of its own."""
+    with Cluster.start(controllers=False, kwok_nodes=0) as cluster:
+        results = await Bench(cluster, asked, wrapper).run()
+    results.machine = {"cores": os.cpu_count(), "load": os.getloadavg(), "python": sys.version.split()[0]}
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.load.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="1,000 only, empty cluster only")
+    parser.add_argument("--only", choices=("reservations", "pods", "start"), default="")
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
+    asked = parser.parse_args()
+    gc.set_threshold(100_000, 20, 50)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the cluster too
+    try:
+        results = asyncio.run(bench(plan(quick=asked.quick, only=asked.only)))
+    except (Wrong, Refused, ExceptionGroup) as wrong:
+        causes = wrong.exceptions if isinstance(wrong, ExceptionGroup) else (wrong,)
+        for one in causes:
+            print("WRONG:", one, *getattr(one, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if asked.json:
+        asked.json.write_text(json.dumps(asdict(results), indent=1))
+    tables.show(results.figures, results.starts, results.rest)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
