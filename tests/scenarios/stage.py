@@ -406,6 +406,169 @@ class Keeper:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+# -- a story's own ground -------------------------------------------------------------------------------
+
+
+class Stage:
+    """Names, subnets and namespaces of one story, and what it makes there."""
+
+    _count = 0
+
+    def __init__(self, cluster: Cluster, api: Api, keeper: Keeper) -> None:
+        self.cluster, self.api, self.keeper = cluster, api, keeper
+        Stage._count += 1
+        self.tag = f"s{Stage._count}"
+        self._nets = 0
+        self._made: dict[tuple[str, str, str], None] = {}
+
+    # -- making ------------------------------------------------------------------------------------
+
+    def add(self, kind: str, body: Object) -> Object:
+        """Create it and remember it for the end."""
+        made = self.api.create(kind, body)
+        meta = made["metadata"]
+        self._made[kind, meta.get("namespace", ""), meta["name"]] = None
+        return made
+
+    def cidr(self, prefix: int = 24) -> str:
+        """An IPv4 range that nobody else has."""
+        self._nets += 1
+        return f"10.{40 + Stage._count}.{self._nets}.0/{prefix}"
+
+    def cidr6(self, prefix: int = 112) -> str:
+        """An IPv6 range that nobody else has."""
+        self._nets += 1
+        return f"fd00:{40 + Stage._count}:{self._nets}::/{prefix}"
+
+    def net(self, cidr: str = "", *, name: str = "", cooldown: str = "0", **spec: Any) -> str:
+        """A new Subnet, ready; its name."""
+        cidr = cidr or self.cidr()
+        name = name or f"{self.tag}-net{self._nets}"
+        self.add("subnet", network(name, cidr, cooldown=cooldown, **spec))
+        self.until("subnet", name, "Ready", "True", "ResetLogicalSwitchAclSuccess")
+        return name
+
+    def namespace(self, name: str = "", **annotations: str) -> str:
+        """A new namespace; its name."""
+        name = name or f"{self.tag}-space{len(self._made)}"
+        meta = {"name": name, "annotations": {OVN + key: value for key, value in annotations.items()}}
+        self.add("namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+        eventually(
+            f"account of {name}",
+            lambda: self.api.ask("GET", f"/api/v1/namespaces/{name}/serviceaccounts")["items"] or None,
+        )
+        return name
+
+    def reserve(self, name: str, subnet: str, namespace: str = "default", **spec: Any) -> Object:
+        """Create a reservation; the object as it was created. `field=...` leaves a field out."""
+        return self.add("ip", reservation(name, subnet, namespace, **spec))
+
+    def reserved(self, name: str, subnet: str, namespace: str = "default", **spec: Any) -> Object:
+        """Create a reservation and wait until it is granted."""
+        made = self.reserve(name, subnet, namespace, **spec)
+        return self.until("ip", made["metadata"]["name"], "Ready", "True", "Reserved")
+
+    def pod(self, name: str, namespace: str = "default", **more: Any) -> Object:
+        """Create a pod."""
+        return self.add("pod", pod(name, namespace, **more))
+
+    def running(self, name: str, namespace: str = "default", **more: Any) -> Object:
+        """Create a pod and wait until it runs."""
+        self.pod(name, namespace, **more)
+        return self.runs(name, namespace)
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def until(self, kind: str, name: str, type_: str, status: str, reason: str, seconds: float = 15.0) -> Object:
+        """Wait until the object's condition says just that; the object."""
+
+        def look() -> Object:
+            one = self.api.get(kind, name)
+            says(one, type_, status, reason)
+            return one
+
+        return eventually(f"{kind} {name}: {type_} {status} {reason}", look, seconds=seconds)
+
+    def refused(self, name: str, reason: str, *parts: str, seconds: float = 15.0) -> Object:
+        """Wait until the IP is refused for that reason, with these words in the message; it holds nothing."""
+        ip = self.until("ip", name, "Ready", "False", reason, seconds)
+        text = condition(ip, "Ready")["message"]
+        for part in parts:
+            assert part in text, text
+        assert ip["metadata"].get("finalizers") is None, ip
+        assert ip["metadata"]["generation"] == 1, ip
+        return ip
+
+    def runs(self, name: str, namespace: str = "default", seconds: float = 15.0) -> Object:
+        """Wait until the pod runs; the pod."""
+
+        def look() -> Object:
+            one = self.api.get("pod", name, namespace)
+            assert one["status"]["phase"] == "Running", (
+                one["status"],
+                notes(one),
+                self.api.events("Pod", name, namespace),
+            )
+            return one
+
+        return eventually(f"pod {name} runs", look, seconds=seconds)
+
+    def waits(self, name: str, reason: str, *parts: str, namespace: str = "default", seconds: float = 15.0) -> str:
+        """Wait until the pod is told why it has no address, with these words; it really has none. The text."""
+        text = self.api.told("Pod", name, reason, namespace, seconds)
+        for part in parts:
+            assert part in text, text
+        one = self.api.get("pod", name, namespace)
+        assert "ip_address" not in notes(one) or "allocated" not in notes(one), one["metadata"]
+        assert f"{name}.{namespace}" not in ports(self.cluster)
+        return text
+
+    def drop(self, name: str, namespace: str = "default") -> None:
+        """Delete a pod and wait until it is gone."""
+        self.api.delete("pod", name, namespace)
+        self.api.gone("pod", name, namespace)
+
+    def forget(self, kind: str, name: str, seconds: float = 30.0) -> None:
+        """Delete a cluster-wide object and wait until it is gone."""
+        self.api.delete(kind, name)
+        self.api.gone(kind, name, seconds=seconds)
+
+    def no_port(self, name: str, seconds: float = 15.0) -> None:
+        """Wait until there is no such port in OVN."""
+        eventually(f"no port {name}", lambda: name not in ports(self.cluster), seconds=seconds, pause=0.1)
+
+    def numbers(self, subnet: str, using: int, available: int, family: int = 4, seconds: float = 6.0) -> Object:
+        """Wait until the Subnet's status has these numbers; its status."""
+
+        def look() -> Object:
+            status: Object = self.api.get("subnet", subnet).get("status", {})
+            found = (status.get(f"v{family}usingIPs"), status.get(f"v{family}availableIPs"))
+            assert found == (using, available), status
+            return status
+
+        return eventually(f"numbers of {subnet}", look, seconds=seconds)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def strike(self) -> None:
+        """Delete everything at once, in whatever order, and see it go without anybody's help."""
+        left = [*reversed(self._made)]
+        for kind, namespace, name in left:
+            self.api.delete(kind, name, namespace)
+        for kind, namespace, name in left:
+            self.api.gone(kind, name, namespace)
+        names = {f"{name}.{namespace}" for kind, namespace, name in left if kind == "pod"}
+        mine = names | {name for kind, _, name in left if kind == "ip"}
+
+        def look() -> bool:
+            assert not (rest := mine & ports(self.cluster).keys()), f"ports are left: {rest}"
+            assert not (ips := mine & {one["metadata"]["name"] for one in self.api.all("ip")}), f"IPs are left: {ips}"
+            return True
+
+        if mine:
+            eventually("nothing is left", look, pause=0.1)
+
+
 # -- Northbound ----------------------------------------------------------------------------------------
 
 
