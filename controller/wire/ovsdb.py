@@ -50,7 +50,7 @@ class Copy(Protocol):
     def clear(self) -> None:
         """Forget all: what follows is everything there is."""
 
-    def change(self, table: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    def change(self, table: str, rows: Mapping[str, Any]) -> None:
         """Row updates by uuid, as the server wrote them."""
 
     def step(self, replies: list[Reply], *, ready: bool) -> None:
@@ -212,15 +212,19 @@ class Engine:
             return
         try:
             engine.run()
-        except Exception:  # the loop must survive whatever a server makes the library raise
-            log.debug("ovsdb: the library gave up on a message", exc_info=True)
+            self._arm(engine)
+            self._count(engine)
+            self._copy.step(self._answers(engine), ready=engine.ready)
+        except Exception:  # a server that breaks its own protocol must not end or occupy the loop
+            log.debug("ovsdb: a message could not be handled", exc_info=True)
             engine.force_reconnect()
+            engine.last_id = str(uuid.UUID(int=0))  # what is here may have holes: everything anew, also from a raft
             self._listen({})
             self._soon(_BACKOFF_MS)
-        else:
-            self._arm(engine)
-        self._count(engine)
-        self._copy.step(self._answers(engine), ready=engine.ready)
+
+    def again(self) -> None:
+        """Take another step at the next turn of the loop."""
+        self._soon(0)
 
     def _count(self, engine: _Idl) -> None:
         if engine.connection != self._connection:
