@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COOLDOWN: Final = 30.0
 STALE: Final = 120.0  # how long a process may not know what others have written
+BIRTH: Final = 60.0  # how long a new process may take to see what there is: what went before, it never knew
 SPARE: Final = 5  # addresses that may be promised at this moment without any record of it
 RETAINED: Final = ("StatefulSet", "VirtualMachine")
 OUR_LABELS: Final = frozenset({RESERVED, NOTE + "subnet", NOTE + "node-name"})
@@ -41,16 +42,16 @@ class Violation(AssertionError):
 
 @dataclass
 class Checkers:
-    """Witnesses of every commit; `is_controller` tells whose hand it was."""
+    """Witnesses of every commit; `born` names the controllers and says when each began."""
 
     universe: SimWorld
-    controllers: set[str] = field(default_factory=set)
     book: Book = field(default_factory=Book)
     plans: dict[str, list[tuple[float, Plan | None]]] = field(default_factory=dict)
     asked: set[tuple[str, str]] = field(default_factory=set)
+    wishes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     excused: set[tuple[Spot, frozenset[str]]] = field(default_factory=set)
     removed_by_hand: dict[str, float] = field(default_factory=dict)
-    started_at: float = 0.0
+    born: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.universe.watched_by(self.committed, self.transacted)
@@ -61,7 +62,7 @@ class Checkers:
 
     def is_controller(self, by: str) -> bool:
         """True for a process of ours."""
-        return by in self.controllers
+        return by in self.born
 
     def fail(self, sentence: str, spot: Spot | None = None) -> None:
         """Break the universe."""
@@ -114,7 +115,7 @@ class Checkers:
                     self._share(spot, newest, owner, mine=mine)
             if mine and not is_mac(spot.address):
                 self._legal(spot, newest, by)
-                self._cooled(spot, newest)
+                self._cooled(spot, newest, by)
 
     def _share(self, spot: Spot, newest: str, owner: str, *, mine: bool) -> None:
         """Two owners of one spot: allowed only if a person's own hand made it so, unknown to the controller."""
@@ -146,14 +147,22 @@ class Checkers:
         ends = [at for at, _ in plans[1:]] + [float("inf")]
         return [plan for (_, plan), end in zip(plans, ends, strict=True) if plan and end > self.now() - STALE]
 
-    def _cooled(self, spot: Spot, owner: str) -> None:
+    def _cooled(self, spot: Spot, owner: str, by: str) -> None:
         last, at = self.book.released.get(spot, ("", float("-inf")))
-        if last in ("", owner) or self.now() - at >= COOLDOWN - 1e-6 or at < self.started_at:
+        if last in ("", owner) or self.now() - at >= COOLDOWN - 1e-6 or at < self.born[by] + BIRTH:
             return
+        if any(plan is None for since, plan in self.plans.get(spot.subnet, []) if since > at - STALE):
+            return  # a subnet that went and came again remembers nothing
         spare = [a for plan in self._plans_of(spot.subnet)[-1:] for a in self._spare(spot, plan)]
-        if len(spare) >= SPARE or (owner, spot.address) in self.asked:
+        if len(spare) >= SPARE or self._asks(owner, spot.address):
             passed = self.now() - at
             self.fail(f"{spot.address} of {spot.subnet} went from {last} to {owner} after {passed:.1f} s", spot)
+
+    def _asks(self, owner: str, address: str) -> bool:
+        """True if the owner names that address now."""
+        docs = self.universe.store.docs
+        mine = [docs[Kind.IP].get(("", owner))] + [p for p in docs[Kind.POD].values() if port_of(p) == owner]
+        return any(doc is not None and address in self.wishes.get(meta(doc)["uid"], ()) for doc in mine)
 
     def _spare(self, spot: Spot, plan: Plan) -> list[int]:
         """Addresses of the same family that have been nobody's for a long time."""
@@ -180,12 +189,12 @@ class Checkers:
         doc = commit.new
         if doc is None or self.is_controller(commit.by):
             return
-        if commit.kind is Kind.IP:
-            texts = ",".join(filter(None, (spec(doc).get("v4IpAddress"), spec(doc).get("v6IpAddress"))))
-            self.asked |= {(commit.name[1], a) for a in split(texts)}
-        elif commit.kind is Kind.POD:
-            wishes = [notes(doc).get(NOTE + key, "").replace(";", ",") for key in ("ip_address", "ip_pool")]
-            self.asked |= {(port_of(doc), a) for a in split(",".join(wishes))}
+        if commit.kind in (Kind.IP, Kind.POD):
+            owner = commit.name[1] if commit.kind is Kind.IP else port_of(doc)
+            self.asked |= {(owner, a) for a in _named(commit.kind, doc)}
+            served = notes(doc).get(NOTE + "allocated") == "true" or meta(doc)["uid"] in self.book.grants
+            if not served:
+                self.wishes[meta(doc)["uid"]] = _named(commit.kind, doc)
 
     # -- retained addresses (contract §5) ----------------------------------------------------------
     def _retained(self, name: str) -> bool:
@@ -289,6 +298,14 @@ class Checkers:
             self.fail(f"{by} changed other people's annotations of {kind} {commit.name}: {sorted(wrong)}")
         if kind is Kind.POD and spec(old) != spec(new):
             self.fail(f"{by} changed the spec of pod {commit.name}")
+
+
+def _named(kind: Kind, doc: Doc) -> tuple[str, ...]:
+    """The addresses that an IP or a pod asks for by name."""
+    if kind is Kind.IP:
+        return split(",".join(filter(None, (spec(doc).get("v4IpAddress"), spec(doc).get("v6IpAddress")))))
+    wishes = [notes(doc).get(NOTE + key, "").replace(";", ",") for key in ("ip_address", "ip_pool")]
+    return split(",".join(wishes))
 
 
 def _changed(old: dict[str, str], new: dict[str, str]) -> set[str]:

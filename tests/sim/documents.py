@@ -107,12 +107,12 @@ def _validate_schema(kind: Kind, name: str, doc: Doc) -> None:
 
 
 def admit(old: Doc, new: Doc) -> None:
-    """The ValidatingAdmissionPolicy of contract §3: what was granted to a reservation does not change."""
-    if not ours(old) or labels(old).get(RESERVED) != "true" or not spec(old).get("ipAddress"):
+    """The shipped ValidatingAdmissionPolicy (manifests/policy): what is set on an IP of ours does not change."""
+    if not ours(old):
         return
     for field in IMMUTABLE:
         before, after = spec(old).get(field) or "", spec(new).get(field) or ""
-        if before != after and (before or field == "podType"):
+        if before not in {after, ""}:
             raise Rejected(f"spec.{field} of a reservation is immutable: {before!r} to {after!r}")
 
 

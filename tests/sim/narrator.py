@@ -21,11 +21,11 @@ def narrate(universe: SimWorld, text: str) -> None:
             print(f"{universe.now():9.3f} {line}")
 
     def sent(request: Request) -> None:
-        if request.kind != Kind.LEASE:
+        if request.kind != Kind.LEASE or "Lease" in text:
             tell(f"{request.by} asks {request.verb} {request.kind} {request.name} {request.body}")
 
     def committed(commit: Commit) -> None:
-        if commit.kind is Kind.LEASE:
+        if commit.kind is Kind.LEASE and "Lease" not in text:
             return
         change = "gone" if commit.new is None else _difference(commit.old, commit.new)
         tell(f"      {commit.by} wrote {commit.kind} {commit.name} v{commit.version}: {change}")

@@ -199,11 +199,14 @@ class Oracle:
         if ip is None:
             return set()
         if deleting(ip):
-            return {Reason.RESERVATION_MISMATCH}
+            gone = {Reason.SUBNET_NOT_FOUND} if self.plan(spec(ip).get("subnet", "")) is None else set()
+            return {Reason.RESERVATION_MISMATCH} | gone
         if self.held(ip):
             grant = self.book.grants[meta(ip)["uid"]]
             return {Reason.RESERVATION_MISMATCH} if grant.reserved and self._clash(pod, subnet, grant.fields) else set()
-        if foreign(ip) or labels(ip).get(RESERVED) == "false":
+        if foreign(ip):
+            return {Reason.RESERVATION_MISMATCH, Reason.INVALID_SPEC, Reason.ADDRESS_CONFLICT}
+        if labels(ip).get(RESERVED) == "false":
             return set()
         return {Reason.RESERVATION_MISMATCH} if self.reservation(ip) else set()
 

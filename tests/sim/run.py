@@ -65,7 +65,7 @@ class Life:
         self._universe = universe
         self.name = f"controller-{len(universe.processes)}"
         world, self.process = universe.connect(self.name)
-        checkers.controllers.add(self.name)
+        checkers.born[self.name] = universe.now()
         self._program = main(world, self.name, universe)
         self.task = asyncio.create_task(self._program.run())
 
@@ -112,7 +112,6 @@ class Universe:
 
     def _be_born(self) -> None:
         self.born += 1
-        self.checkers.started_at = self.world.now()
         self._lives.append(Life(self.world, self.checkers, self._main))
 
     async def run(self) -> Outcome:

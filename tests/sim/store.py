@@ -202,7 +202,7 @@ class Store:
             return int(meta(old)["resourceVersion"])
         if deleting(old) and set(finalizers(new)) - set(finalizers(old)):
             raise Rejected(f"{kind} {name[1]}: no finalizer can be added while it is being deleted")
-        if kind is Kind.IP and self.rules.admission:
+        if kind is Kind.IP and self.rules.admission and not by.startswith("controller"):
             admit(old, new)
         if deleting(old) and not finalizers(new) and not meta(old).get("deletionGracePeriodSeconds"):
             return self._commit(kind, name, old, None, by)
