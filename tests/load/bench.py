@@ -5,7 +5,7 @@ by the same generator, one after the other, case by case: the machine's mood the
 server and ovsdb-server run beside them: no scheduler, no kubelets. Pods are created with their node, so no scheduler
 is waited for, and stay Pending, so nobody else writes to them.
 
-    python -m tests.load.bench [--quick] [--only reservations|pods|start] [--json FILE]
+    python -m tests.load.bench [--quick] [--only reservations|pods|start] [--json FILE] [--profile FOLDER]
 
 It fails only when something is wrong: an object that never completes, an address given twice, a write at rest.
 Seconds are printed beside the aims, never asserted.
@@ -74,8 +74,8 @@ def plan(*, quick: bool = False, only: str = "") -> Plan:
 class Bench:
     """A plan being carried out on a cluster."""
 
-    def __init__(self, cluster: Cluster, asked: Plan, wrapper: tuple[str, ...] = ()) -> None:
-        self._cluster, self._plan, self._wrapper = cluster, asked, wrapper
+    def __init__(self, cluster: Cluster, asked: Plan, profiles: Path | None = None) -> None:
+        self._cluster, self._plan, self._profiles = cluster, asked, profiles
         self._begin = time.monotonic()
         self._serial = 0
         self._filled = False
@@ -90,7 +90,7 @@ class Bench:
                 for case in self._plan.cases:
                     if case.full:
                         await self._fill()
-                    for subject in (FloorProcess(self._cluster), ControllerProcess(self._cluster, self._wrapper)):
+                    for subject in (FloorProcess(self._cluster), self._controller(str(case))):
                         await self._measure(case, subject)
                 if self._plan.starts:
                     await self._fill()
@@ -100,6 +100,10 @@ class Bench:
 
     def _say(self, text: str) -> None:
         print(f"  {time.monotonic() - self._begin:6.1f} s  {text}", flush=True)
+
+    def _controller(self, case: str) -> ControllerProcess:
+        profile = self._profiles / f"{case.replace(' ', '-').replace('/', '-')}.txt" if self._profiles else None
+        return ControllerProcess(self._cluster, profile)
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
@@ -189,6 +193,8 @@ class Bench:
         if isinstance(subject, ControllerProcess) and case.rate is None:
             stalls = Stalls(subject)
             probe = asyncio.create_task(stalls.watch())
+        if isinstance(subject, ControllerProcess) and not gone:
+            subject.forget()
         gc.collect()
         times = await self._play(requests, gone=gone, rate=None if gone else case.rate)
         busy = subject.cpu() - before.cpu
@@ -231,7 +237,7 @@ class Bench:
     async def _start(self) -> None:
         """A cold start, with something new waiting."""
         names = self._names("start", 2)
-        subject = ControllerProcess(self._cluster, self._wrapper)
+        subject = self._controller("start")
         goal = self._watcher.expect([bodies.port(names[0]), names[1]])
         requests = [*creations("reservations", names[:1]), *creations("pods", names[1:])]
         begin = time.perf_counter()
@@ -249,10 +255,10 @@ class Bench:
         await self._nothing_left()
 
 
-async def bench(asked: Plan, wrapper: tuple[str, ...] = ()) -> Results:
+async def bench(asked: Plan, profiles: Path | None = None) -> Results:
     """Carry a plan out on a cluster of its own."""
     with Cluster.start(controllers=False, kwok_nodes=0) as cluster:
-        results = await Bench(cluster, asked, wrapper).run()
+        results = await Bench(cluster, asked, profiles).run()
     results.machine = {"cores": os.cpu_count(), "load": os.getloadavg(), "python": sys.version.split()[0]}
     return results
 
@@ -262,11 +268,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="1,000 only, empty cluster only")
     parser.add_argument("--only", choices=("reservations", "pods", "start"), default="")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
+    parser.add_argument("--profile", type=Path, help="sample the controller's CPU time, a file per case in this folder")
     asked = parser.parse_args()
+    if asked.profile:
+        asked.profile.mkdir(parents=True, exist_ok=True)
     gc.set_threshold(100_000, 20, 50)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the cluster too
     try:
-        results = asyncio.run(bench(plan(quick=asked.quick, only=asked.only)))
+        results = asyncio.run(
+            bench(plan(quick=asked.quick, only=asked.only), asked.profile and asked.profile.resolve())
+        )
     except (Wrong, Refused, ExceptionGroup) as wrong:
         causes = wrong.exceptions if isinstance(wrong, ExceptionGroup) else (wrong,)
         for one in causes:

@@ -131,15 +131,25 @@ class FloorProcess(Subject):
 class ControllerProcess(Subject):
     name = "controller"
 
-    def __init__(self, cluster: Cluster, wrapper: tuple[str, ...] = ()) -> None:
+    def __init__(self, cluster: Cluster, profile: Path | None = None) -> None:
+        """Sample its CPU time into that file, if one is given."""
         super().__init__(cluster)
-        self._wrapper = wrapper
+        self._profile = profile
         self.port = 0
 
     def command(self) -> list[str]:
         self.port = free_port()
-        python, *rest = controller_command(self._cluster, "--http-host", "127.0.0.1", "--http-port", str(self.port))
-        return [python, *self._wrapper, *rest] if not self._wrapper else [python, *self._wrapper, *rest[2:]]
+        options = ("--http-host", "127.0.0.1", "--http-port", str(self.port))
+        command = controller_command(self._cluster, *options)
+        if self._profile is None:
+            return command
+        at = command.index("controller")
+        return [*command[:at], "tests.load.profiled", str(self._profile), *command[at + 1 :]]
+
+    def forget(self) -> None:
+        """Leave what was sampled until now out of the profile."""
+        if self._profile is not None:
+            os.kill(self.pid, signal.SIGUSR2)
 
     async def ready(self) -> bool:
         """Ready and leading."""
