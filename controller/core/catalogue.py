@@ -164,6 +164,8 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             "make them equal, or delete the reservation",
             not_ready="reservation {ip} is not ready ({why}): correct or delete it",
             terminating="reservation {ip} is being deleted: the pod gets an address when it is gone",
+            sibling="{pod} of the same VM has {actual} of subnet {subnet}, this pod wants {wanted}: "
+            "it waits for the end of the other",
             running="pod {pod} already runs with {actual}: delete this IP, or delete the pod to use {reserved}",
         ),
         Reason.VIP_DEPRECATED: _entry(

@@ -42,6 +42,12 @@ def port_name(owner: Owner, provider: str = OVN) -> str:
     return base if provider in {OVN, ""} else f"{base}.{provider}"
 
 
+def is_port_of(port: str, owner: Owner) -> bool:
+    """True if the port is one of the owner's, on whatever provider."""
+    base = port_name(owner)
+    return port == base or port.startswith(f"{base}.")
+
+
 def owner_of(pod: Pod) -> Owner:
     """Who holds the pod's addresses: successive launcher pods of a VM are one owner (bug row 38)."""
     vm = _controller_of(pod, "VirtualMachineInstance", "kubevirt.io/")

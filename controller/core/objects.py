@@ -296,6 +296,10 @@ VIEWS: Final[dict[Kind, type[Object]]] = {
 _DECODERS: Final = {kind: msgspec.json.Decoder(view) for kind, view in VIEWS.items()}
 
 
+# A text may break off, nest endlessly or hold a number too large for any type behind what the first reading refused.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class _Bare(_Base, frozen=True):
     metadata: Meta
 
@@ -307,26 +311,27 @@ def parse(kind: Kind, raw: bytes | msgspec.Raw) -> Object:
     """
     try:
         return _DECODERS[kind].decode(raw)
-    except msgspec.ValidationError as broken:
-        return _salvage(kind, raw, broken)
-    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+    except msgspec.ValidationError:
+        return _salvage(kind, raw)
+    except _UNREADABLE as broken:
         raise Malformed(str(broken)) from None
 
 
-def _salvage(kind: Kind, raw: bytes | msgspec.Raw, broken: msgspec.ValidationError) -> Object:
+def _salvage(kind: Kind, raw: bytes | msgspec.Raw) -> Object:
     """Read again without nulls and with lax types; failing that, keep the name and the fault."""
     try:
         whole = _without_nulls(msgspec.json.decode(raw))
+    except _UNREADABLE as broken:
+        raise Malformed(str(broken)) from None
+    try:
         return msgspec.convert(whole, VIEWS[kind], strict=False)
-    except msgspec.ValidationError:
-        pass
-    except RecursionError:
-        raise Malformed("nested too deeply") from None
+    except msgspec.ValidationError as broken:
+        fault = str(broken)
     try:
         bare = msgspec.convert(whole, _Bare, strict=False)
     except msgspec.ValidationError as nameless:
         raise Malformed(str(nameless)) from None
-    return VIEWS[kind](metadata=bare.metadata, fault=str(broken))
+    return VIEWS[kind](metadata=bare.metadata, fault=fault)
 
 
 def _without_nulls(value: object) -> object:

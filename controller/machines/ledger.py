@@ -9,6 +9,7 @@ The laws (contract §2):
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ _Claim = tuple[Source, str]
 _KEEPING = (Source.PROMISE, Source.PORT, Source.IP)
 _SAYING = (Source.POD, Source.OTHER)
 _NOBODY = Held()
+_DORMANT = 256
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class Ledger:
         self._said: dict[_Claim, tuple[Record, ...]] = {}
         self._claims: dict[str, tuple[_Claim, ...]] = {}  # port -> which records name it, the most trusted first
         self._rooms: dict[str, _Room] = {}
+        self._dormant: OrderedDict[str, _Room] = OrderedDict()
         self._macs: Claims[int] = Claims()
         self._nodes: dict[str, tuple[Address, ...]] = {}
         self._barred: Claims[Address] = Claims()
@@ -287,14 +290,20 @@ class Ledger:
     def _room(self, subnet: str) -> _Room:
         room = self._rooms.get(subnet)
         if room is None:
-            room = self._rooms[subnet] = _Room(Shelf(4, self._remembered), Shelf(6, self._remembered))
+            room = self._dormant.pop(subnet, None) or _Room(Shelf(4, self._remembered), Shelf(6, self._remembered))
+            self._rooms[subnet] = room
         return room
 
     def _tidy(self, subnet: str) -> None:
-        """Forget a subnet that is gone and that nobody uses: names come and go for as long as the process lives."""
+        """Lay a subnet that is gone and that nobody uses aside, with its cool-downs: it may come again at once.
+
+        Names come and go for as long as the process lives, so only the last ones are kept.
+        """
         room = self._rooms[subnet]
         if room.plan is None and not room.users:
-            del self._rooms[subnet]
+            self._dormant[subnet] = self._rooms.pop(subnet)
+            if len(self._dormant) > _DORMANT:
+                self._dormant.popitem(last=False)
 
     def _adopt(self, subnet: str, room: _Room, plan: SubnetPlan | None) -> None:
         room.plan = plan

@@ -21,8 +21,8 @@ from controller.reconcilers import keys
 from controller.reconcilers.audit import leaked
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.leader import Deposed, Leader
+from controller.reconcilers.mirrors import Mirrors
 from controller.reconcilers.picture import Picture, running, takes_part
-from controller.reconcilers.reflect import mirror, reflect
 from controller.reconcilers.settings import Tuning
 from controller.reconcilers.telemetry import Telemetry
 from controller.reconcilers.worker import Worker
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from controller.reconcilers.keys import Key
 
 log = structlog.get_logger()
-WATCHED = (Kind.IP, Kind.POD, Kind.SUBNET, Kind.NAMESPACE, Kind.NODE)
 
 
 class Controller:
@@ -64,6 +63,7 @@ class Controller:
             self._wake,
             self._after_news,
         )
+        self.mirrors = Mirrors(world, self._see_objects, self._see_rows)
         self.leader = Leader(world, self.tuning)
         self.leaks: dict[str, int] = {}  # subnet -> ports of nobody, at the last audit
 
@@ -81,11 +81,13 @@ class Controller:
     async def run(self) -> None:
         """Run until cancelled, or until stop() has drained what was under way."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._reflect(kind), name=f"reflect {kind}") for kind in WATCHED]
-            tasks.append(group.create_task(mirror(self.world.northbound, self._see_rows), name="mirror"))
-            await self._lead_for_ever()
-            for task in tasks:
-                task.cancel()
+            await self.leader.try_now()  # a free Lease is taken before anything is read: then one read is enough
+            while not self._stopping:
+                self.mirrors.start(group)
+                if not await self.leader.acquire():
+                    break
+                await self._term(group)
+            self.mirrors.stop()
 
     def stop(self) -> None:
         """Take no more keys; run() ends when those under way are done and the lease is given back."""
@@ -93,48 +95,39 @@ class Controller:
         self.leader.stop()
         self.worker.stop()
 
-    async def _lead_for_ever(self) -> None:
-        terms = 0
-        while not self._stopping:
-            await self._synced()
-            if not await self.leader.acquire():
-                return
-            self.telemetry.leading.labels("keepip").set(1)
-            log.info("leading", identity=self.tuning.identity)
-            if terms:  # what the last term left half done is found by looking at everything
-                self._look_at_everything()
-            terms += 1
-            try:
-                await self._lead()
-            except* Deposed:
-                log.warning("lease lost", identity=self.tuning.identity)
-            finally:
-                self.telemetry.leading.labels("keepip").set(0)
-            await self.leader.release()
-            log.info("not leading", identity=self.tuning.identity)
+    async def _term(self, mirrors: asyncio.TaskGroup) -> None:
+        """Lead once, from the Lease's acquisition to its end."""
+        if self.leader.waited:  # the replicas may be late by what the predecessor did last
+            self.mirrors.start(mirrors)
+        self.telemetry.leading.labels("keepip").set(1)
+        log.info("leading", identity=self.tuning.identity)
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self.leader.hold(group.create_task(self._work(group), name="work"))
+        except* Deposed:
+            log.warning("lease lost", identity=self.tuning.identity)
+        finally:
+            self.telemetry.leading.labels("keepip").set(0)
+        await self.leader.release()
+        log.info("not leading", identity=self.tuning.identity)
 
-    async def _lead(self) -> None:
-        """Work until stopped; a lost lease cancels everything that could still write."""
-        async with asyncio.TaskGroup() as group:
-            sides = [
-                group.create_task(self.recorder.run(), name="events"),
-                group.create_task(self._resync(), name="resync"),
-            ]
-            work = group.create_task(self.worker.run(group), name="work")
-            await self.leader.hold(work)
-            for task in sides:
-                task.cancel()
-
-    async def _synced(self) -> None:
-        while not self.picture.synced and not self._stopping:
-            self._wake.clear()
-            await self._wake.wait()
-
-    async def _reflect(self, kind: Kind) -> None:
-        def tell(news: watch.Swap[Any] | watch.Apply[Change]) -> None:
-            self._see_objects(kind, news)
-
-        await reflect(self.world.kube, self.world.clock, kind, tell)
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        """Work until stopped; a lost lease cancels this and everything else that could still write."""
+        whole = asyncio.ensure_future(self.mirrors.whole())
+        stopped = asyncio.ensure_future(self.leader.stopped())
+        try:
+            await asyncio.wait({whole, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            whole.cancel()
+            stopped.cancel()
+        if self._stopping:
+            return
+        self._look_at_everything()  # what an earlier term left half done has no event
+        sides = (self.recorder.run(), self._resync())
+        tasks = [group.create_task(side, name="side") for side in sides]
+        await self.worker.run(group)
+        for task in tasks:
+            task.cancel()
 
     async def _resync(self) -> None:
         """Look at everything again, events or not: what no event will ever tell is found here (contract §7)."""

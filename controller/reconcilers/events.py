@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REPEAT_S: Final = 60.0
 WAITING_MAX: Final = 2_000
 REMEMBERED: Final = 20_000
+_TICK_S: Final = 0.01  # no shorter rest: rounding must not make a loop of it
 RATE: Final = 25.0
 BURST: Final = 50
 _API: Final = {Kind.IP: "kubeovn.io/v1", Kind.SUBNET: "kubeovn.io/v1"}
@@ -36,17 +37,27 @@ class Recorder:
     def __init__(self, kube: Kube, clock: Clock, telemetry: Telemetry, identity: str) -> None:
         self._kube, self._clock, self._telemetry, self._identity = kube, clock, telemetry, identity
         self._told: OrderedDict[tuple[str, str], tuple[str, Seconds]] = OrderedDict()
+        self._later: dict[tuple[str, str], tuple[Seconds, Tell]] = {}  # what changed within the minute
         self._waiting: deque[Tell] = deque()
         self._bucket = TokenBucket(RATE, BURST)
         self._wake = asyncio.Event()
 
     def tell(self, tell: Tell) -> None:
-        """Queue the Event unless the object was told just that, or anything for that reason a minute ago."""
+        """Queue the Event unless the object was told just that; for the same reason it is told once a minute."""
         now, mark = self._clock.now(), (tell.uid, str(tell.message.reason))
         text, at = self._told.get(mark, ("", -REPEAT_S))
-        if text == tell.message.text or now - at < REPEAT_S:
+        if text == tell.message.text:
+            self._later.pop(mark, None)
             self._telemetry.events.labels("repeated").inc()
             return
+        if now - at < REPEAT_S:
+            self._later[mark] = (at + REPEAT_S, tell)
+            self._wake.set()
+            return
+        self._admit(mark, tell, now)
+
+    def _admit(self, mark: tuple[str, str], tell: Tell, now: Seconds) -> None:
+        self._later.pop(mark, None)
         self._told[mark] = (tell.message.text, now)
         self._told.move_to_end(mark)
         if len(self._told) > REMEMBERED:
@@ -59,9 +70,12 @@ class Recorder:
         self._wake.set()
 
     def forget(self, uid: str, reasons: tuple[str, ...]) -> None:
-        """The object is well again: the same refusal later is news."""
+        """The object is well again: the same refusal later is news, but still at most once a minute."""
         for reason in reasons:
-            self._told.pop((uid, reason), None)
+            mark = (uid, reason)
+            self._later.pop(mark, None)
+            if mark in self._told:
+                self._told[mark] = ("", self._told[mark][1])
 
     def _drop(self) -> None:
         """Make room: good news first, oldest first."""
@@ -75,11 +89,12 @@ class Recorder:
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
-            while not self._waiting:
-                self._wake.clear()
-                self._telemetry.events_waiting.set(0)
-                await self._wake.wait()
             now = self._clock.now()
+            for mark in [m for m, (due, _) in self._later.items() if due <= now]:
+                self._admit(mark, self._later[mark][1], now)
+            if not self._waiting:
+                await self._rest(now)
+                continue
             if not self._bucket.take(now):
                 await self._clock.sleep(self._bucket.wait(now))
                 continue
@@ -88,8 +103,25 @@ class Recorder:
             try:
                 await self._kube.report(self._body(tell))
                 self._telemetry.events.labels("sent").inc()
+                self._sent(tell)
             except PortError:
                 self._telemetry.events.labels("failed").inc()
+
+    def _sent(self, tell: Tell) -> None:
+        """The minute counts from when it was surely told."""
+        mark = (tell.uid, str(tell.message.reason))
+        if mark in self._told:
+            self._told[mark] = (self._told[mark][0], self._clock.now())
+
+    async def _rest(self, now: Seconds) -> None:
+        """Until something is told, or something told too early is due."""
+        self._wake.clear()
+        due = min((due for due, _ in self._later.values()), default=None)
+        try:
+            async with asyncio.timeout(None if due is None else max(due - now, _TICK_S)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
 
     def _body(self, tell: Tell) -> dict[str, Any]:
         stamp = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

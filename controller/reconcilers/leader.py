@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controller.core.objects import Kind, Lease
 from controller.machines import lease
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from controller.core.effects import Body
     from controller.ports import World
     from controller.reconcilers.settings import Tuning
+
+
+_LAST_WORD_S: Final = 1.0  # a renewal under way may end before the Lease is given back
 
 
 class Deposed(Exception):
@@ -37,6 +40,8 @@ class Leader:
             namespace=tuning.lease_namespace,
         )
         self._stopping = asyncio.Event()
+        self.waited = True
+        self._asking = False
         self.trouble = ""  # why the last request for the Lease failed: the API server's health as we see it
 
     @property
@@ -48,14 +53,26 @@ class Leader:
         """Let acquire() end without the Lease."""
         self._stopping.set()
 
+    async def try_now(self) -> None:
+        """Take the Lease if it is free; two requests at most."""
+        for _ in range(2):
+            if not self._machine.leading(self._world.clock.now()):
+                await self._turn(rest=False)
+
+    async def stopped(self) -> None:
+        """Return when stop() was called."""
+        await self._stopping.wait()
+
     async def acquire(self) -> bool:
-        """Wait until we lead; False if stopped before."""
-        self._machine.stood_down()
-        while not self._stopping.is_set():
+        """Wait until we lead; False if stopped before. Afterwards `waited` tells whether it took any time."""
+        self.waited = not self._machine.leading(self._world.clock.now())
+        if self.waited:
+            self._machine.stood_down()
+        while not self._machine.leading(self._world.clock.now()):
+            if self._stopping.is_set():
+                return False
             await self._turn()
-            if self._machine.leading(self._world.clock.now()):
-                return True
-        return False
+        return True
 
     async def hold(self, work: asyncio.Task[None]) -> None:
         """Renew until the work is done; raises Deposed when the term ends first, also while a request hangs."""
@@ -66,6 +83,8 @@ class Leader:
                 await asyncio.wait(
                     {turn, work}, timeout=max(0.0, self._machine.until - now), return_when="FIRST_COMPLETED"
                 )
+                if self._asking and self._machine.leading(self._world.clock.now()):
+                    await asyncio.wait({turn}, timeout=_LAST_WORD_S)  # so that the Lease can be given back
             finally:
                 if not turn.done():
                     turn.cancel()
@@ -88,13 +107,13 @@ class Leader:
     def _wall(self) -> str:
         return datetime.fromtimestamp(self._world.clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    async def _turn(self) -> None:
+    async def _turn(self, *, rest: bool = True) -> None:
         """Do what the machine asks for, once."""
         clock, machine = self._world.clock, self._machine
         action = machine.act(clock.now(), self._wall())
         match action:
             case lease.Wait(seconds):
-                await self._nap(seconds)
+                await self._nap(seconds if rest else 0.0)
             case lease.Read(within):
                 await self._try(self._read(), within)
             case lease.Acquire(body, create, within):
@@ -112,6 +131,7 @@ class Leader:
             pass
 
     async def _try(self, request: Coroutine[Any, Any, None], within: float) -> None:
+        self._asking = True
         try:
             async with asyncio.timeout(within):
                 await request
@@ -119,6 +139,8 @@ class Leader:
         except (PortError, TimeoutError) as error:
             self.trouble = str(error) or "no answer"
             self._machine.failed(self._world.clock.now(), self._world.clock.jitter())
+        finally:
+            self._asking = False
 
     async def _read(self) -> None:
         tuning, clock = self._tuning, self._world.clock

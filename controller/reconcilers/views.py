@@ -113,8 +113,10 @@ class Views:
         )
 
     def _live(self, owner: naming.Owner) -> list[Pod]:
+        """In the order in which they are served: the last one leads, a running one before all, the oldest of these."""
         found = [one for one in self.picture.pods.by("owner", owner) if takes_part(one)]
-        return sorted(found, key=lambda one: (one.metadata.creation_timestamp, one.metadata.uid))
+        found.sort(key=lambda one: (one.metadata.creation_timestamp, one.metadata.uid))
+        return [one for one in found if not running(one)] + [one for one in reversed(found) if running(one)]
 
     def _bidder(self, one: Pod, recorded: Recorded | None) -> Bidder:
         """A live pod with its subnet and what it asks for; unreadable annotations ask for nothing."""
@@ -151,7 +153,7 @@ class Views:
         mine = picture.granted(ip) if ip is not None else None
         live = self._live(owner)
         bidders = tuple(self._bidder(one, mine) for one in live)
-        newest = bidders[-1] if bidders else None
+        newest = bidders[-1] if bidders else None  # or the one that runs
         pods = picture.pods.by("owner", owner)
         return of_pod.View(
             owner=owner,

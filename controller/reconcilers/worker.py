@@ -168,6 +168,8 @@ class Worker:
             case keys.RESERVATION:
                 return reservation.decide(views.reservation(name), now)
             case keys.RESERVATION_STATUS:
+                if self.statusless:
+                    return Decision()
                 return _status_only(reservation.decide(views.reservation(name), now))
             case keys.POD:
                 return pod.decide(views.pod(key.namespace, name), now)
@@ -226,7 +228,7 @@ class Worker:
             self._tell(key, decision)
             self._succeed(key, decision, self.world.clock.now())
         except NotFound:
-            self._not_found(key)
+            await self._not_found(key)
         except PortError as error:
             self._fail(key, error)
         except asyncio.CancelledError:
@@ -268,11 +270,15 @@ class Worker:
             "write failed", key=str(key), error=f"{type(error).__name__}: {error}", retry_in=round(due - now, 3)
         )
 
-    def _not_found(self, key: Key) -> None:
-        now = self.world.clock.now()
-        if key.kind == keys.RESERVATION_STATUS and self.picture.ips.get("", key.name) is not None:
-            self.statusless = True
-        self.queue.retry(key, now, self.world.clock.jitter())
+    async def _not_found(self, key: Key) -> None:
+        """The object is gone, or it is an IP of a cluster whose CRD has no status: a read tells which."""
+        if key.kind == keys.RESERVATION_STATUS:
+            try:
+                self.statusless = await self.world.kube.read(Kind.IP, "", key.name) is not None
+            except PortError as error:
+                self._fail(key, error)
+                return
+        self.queue.retry(key, self.world.clock.now(), self.world.clock.jitter())
         self._count(key, "error")
 
     def _panic(self, key: Key, now: Seconds) -> None:

@@ -33,7 +33,7 @@ class Access:
         self._configuration: Any = type.__call__(Configuration)  # a plain one: the class keeps a default elsewhere
         self._configuration.connection_pool_maxsize = connections
         self._in_cluster = kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ
-        self._renewal: asyncio.Task[bool] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self.session: aiohttp.ClientSession
         self.host = ""
         self.options: dict[str, Any] = {}
@@ -69,22 +69,19 @@ class Access:
             raise Unavailable(f"the token cannot be read: {error}", unknown=False) from error
         return {"Authorization": token.strip()} if token else {}
 
-    async def renew(self) -> bool:
-        """Load the kubeconfig's credentials again, once for all who ask meanwhile; True if they have changed."""
-        if self._in_cluster:
-            return False
-        if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._reload())
-        return await asyncio.shield(self._renewal)
+    async def renew(self, refused: dict[str, str]) -> bool:
+        """Load the credentials again, once for all who ask meanwhile; True if they are others than the refused ones."""
+        if not self._in_cluster and await self.headers() == refused:
+            if self._renewal is None or self._renewal.done():
+                self._renewal = asyncio.create_task(self._reload())
+            await asyncio.shield(self._renewal)
+        return await self.headers() != refused
 
-    async def _reload(self) -> bool:
-        before = dict(self._configuration.api_key)
+    async def _reload(self) -> None:
         try:
             await self._load()
         except (config.ConfigException, OSError, ValueError):
             log.debug("kubeconfig: could not be loaded again", exc_info=True)
-            return False
-        return before != dict(self._configuration.api_key)
 
     async def _load(self) -> None:
         if self._in_cluster:

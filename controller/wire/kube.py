@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 PAGE: Final = 500
 _CONNECT: Final = 5.0
-_MARGIN: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,17 @@ _PLACES: Final = {
 _EVENTS: Final = _Place("v1", "events", namespaced=True)
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
+# The server would compress large lists, for more CPU on both sides than the bytes are worth in a cluster.
+_COMMON: Final = {"Accept": _JSON, "Accept-Encoding": "identity", "User-Agent": "keepip"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Seconds."""
+
+    request: float
+    watch: float
+    margin: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +100,6 @@ class _Request:
 
     @property
     def content_type(self) -> str:
-        if self.data is None:
-            return ""
         return _MERGE if self.method == "PATCH" else _JSON
 
 
@@ -103,15 +111,18 @@ async def connect(
     observe: Callable[[str, str, str, float], None] | None = None,
     connections: int = 64,
     watch_seconds: float = 450.0,
+    margin: float = 15.0,
 ) -> KubeWire:
     """Open the API server of this kubeconfig; None: the cluster we run in, else $KUBECONFIG or ~/.kube/config.
 
     No request lasts longer than `timeout`, so none outlives a lease whose margin is wider. `observe` hears of each
-    one: verb, kind, code, seconds. Raises Denied if there is no configuration that can be used.
+    one: verb, kind, code, seconds. A watch lasts `watch_seconds`, more or less; a dead one is given up `margin` later.
+    Raises Denied if there is no configuration that can be used.
     """
     access = Access(kubeconfig, connections)
     await access.open()
-    return KubeWire(access, timeout, clock or RealClock(), observe or (lambda *_: None), watch_seconds)
+    limits = _Limits(timeout, watch_seconds, margin)
+    return KubeWire(access, limits, clock or RealClock(), observe or (lambda *_: None))
 
 
 class KubeWire:
@@ -120,17 +131,16 @@ class KubeWire:
     def __init__(
         self,
         access: Access,
-        timeout: float,
+        limits: _Limits,
         clock: Clock,
         observe: Callable[[str, str, str, float], None],
-        watch_seconds: float,
     ) -> None:
         self._access = access
-        self._limit = aiohttp.ClientTimeout(total=timeout, sock_connect=min(_CONNECT, timeout))
-        self._server_limit = {"timeout": f"{max(1, int(timeout) - 1)}s"}
+        self._limits = limits
+        self._limit = aiohttp.ClientTimeout(total=limits.request, sock_connect=min(_CONNECT, limits.request))
+        self._server_limit = {"timeout": f"{max(1, int(limits.request) - 1)}s"}
         self._clock = clock
         self._observe = observe
-        self._watch_seconds = watch_seconds
         self._readers = {kind: Reader(kind) for kind in Kind}
         self._seen = dict.fromkeys(Kind, 0)
 
@@ -154,7 +164,7 @@ class KubeWire:
 
     async def watch(self, kind: Kind, version: int) -> AsyncIterator[tuple[Change, ...]]:
         """See ports.Kube.watch."""
-        seconds = max(1, int(self._watch_seconds * self._clock.jitter()))
+        seconds = max(1, int(self._limits.watch * self._clock.jitter()))
         query = {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -162,11 +172,13 @@ class KubeWire:
             "resourceVersion": str(version),
         }
         lines = Lines()
-        async for chunk in self._chunks(kind, query, seconds + _MARGIN):
-            changes = tuple(self._readers[kind].changes(lines.feed(chunk)))
+        async for chunk in self._chunks(kind, query, seconds + self._limits.margin):
+            changes, error = self._readers[kind].changes(lines.feed(chunk))
             if changes:
                 self._saw(kind, changes[-1].version)
                 yield changes
+            if error is not None:
+                raise error
         if lines.rest:
             raise Unavailable("the watch ended in the middle of a line", unknown=False)
 
@@ -239,15 +251,16 @@ class KubeWire:
 
         401 comes before anything is done, so asking again with a renewed token is safe.
         """
-        code, headers, body = await self._exchange(request)
-        if code == 401 and await self._access.renew():
-            code, headers, body = await self._exchange(request)
+        credentials = await self._access.headers()
+        code, headers, body = await self._exchange(request, credentials)
+        if code == 401 and await self._access.renew(credentials):
+            code, headers, body = await self._exchange(request, await self._access.headers())
         if 200 <= code < 300:
             return body
         raise refusal(code, headers, body, write=request.writes)
 
-    async def _exchange(self, request: _Request) -> tuple[int, Mapping[str, str], bytes]:
-        headers = await self._headers(request.content_type)
+    async def _exchange(self, request: _Request, credentials: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        headers = {**_COMMON, **credentials} | ({"Content-Type": request.content_type} if request.data else {})
         started, code = self._clock.now(), "error"
         try:
             async with self._access.session.request(
@@ -271,28 +284,22 @@ class KubeWire:
         """The bytes of a watch as they arrive. Raises every PortError."""
         url = self._url(_PLACES[kind].path(""), query)
         timeout = aiohttp.ClientTimeout(total=limit, sock_connect=_CONNECT, sock_read=limit)
-        headers = await self._headers("")
+        credentials = await self._access.headers()
         started = self._clock.now()
         try:
             async with self._access.session.get(
-                url, headers=headers, timeout=timeout, allow_redirects=False, **self._access.options
+                url, headers={**_COMMON, **credentials}, timeout=timeout, allow_redirects=False, **self._access.options
             ) as answer:
                 self._observe("watch", kind, str(answer.status), self._clock.now() - started)
                 if answer.status != 200:
                     if answer.status == 401:
-                        await self._access.renew()  # for the next try
+                        await self._access.renew(credentials)  # for the next try
                     raise refusal(answer.status, answer.headers, await answer.read(), write=False)
                 _keep_alive(answer)
                 async for chunk in answer.content.iter_any():
                     yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as error:
             raise silence(error, write=False) from error
-
-    async def _headers(self, content_type: str) -> dict[str, str]:
-        headers = await self._access.headers()
-        # The server would compress large lists, for more CPU on both sides than the bytes are worth in a cluster.
-        headers |= {"Accept": _JSON, "Accept-Encoding": "identity", "User-Agent": "keepip"}
-        return headers | ({"Content-Type": content_type} if content_type else {})
 
     def _url(self, path: str, query: Mapping[str, str]) -> URL:
         return URL(self._access.host + path + (f"?{urlencode(query)}" if query else ""), encoded=True)

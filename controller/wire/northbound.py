@@ -20,7 +20,7 @@ import msgspec
 
 from controller.ports import Rows, Unavailable
 from controller.wire.commits import Commits, Counters
-from controller.wire.ovsdb import Engine, Reply
+from controller.wire.ovsdb import Engine, Reply, Tls
 from controller.wire.tables import COLUMNS, Tables
 
 if TYPE_CHECKING:
@@ -44,8 +44,11 @@ class NorthboundWire:
         *,
         timeout: float = 5.0,
         probe: float = 5.0,
+        tls: Tls | None = None,
         observe: Callable[[float, int, str], None] | None = None,
     ) -> None:
+        if tls is not None:
+            tls.use()
         self._timeout = timeout
         self._observe = observe or (lambda _seconds, _effects, _outcome: None)
         self._engine = Engine(remote, COLUMNS, self, probe=probe)

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ovs import jsonrpc
 from ovs.db import idl
+from ovs.stream import Stream
 
 from controller.wire.framing import FastConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +134,21 @@ class _Idl(idl.Idl):  # type: ignore[misc]
     def disconnect(self) -> None:
         """Close the sockets for good."""
         self._session.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for ssl: remotes: our key and certificate, and who may have signed the server's."""
+
+    key: Path
+    certificate: Path
+    authority: Path
+
+    def use(self) -> None:
+        """Take them for every connection of this process made from now on: ovs knows no other way."""
+        Stream.ssl_set_private_key_file(str(self.key))
+        Stream.ssl_set_certificate_file(str(self.certificate))
+        Stream.ssl_set_ca_cert_file(str(self.authority))
 
 
 class _Wishes:

@@ -8,11 +8,11 @@ import msgspec
 
 from controller.core.faults import Malformed
 from controller.core.objects import VIEWS, Kind, Object, parse
-from controller.ports import Change, Page, Unavailable
+from controller.ports import Change, Page, PortError, Unavailable
 from controller.wire.answers import broken, read_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 
 class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
@@ -93,12 +93,17 @@ class Reader:
             raise Unavailable("not an object", unknown=False)
         return found
 
-    def changes(self, lines: Iterable[bytes]) -> Iterator[Change]:
-        """Read watch events. Raises Gone or Unavailable for an ERROR event or a line that is no event."""
+    def changes(self, lines: Iterable[bytes]) -> tuple[tuple[Change, ...], PortError | None]:
+        """Read watch events until one that ends the watch: an ERROR event, or a line that is no event."""
+        changes: list[Change] = []
         for line in lines:
-            change = self._change(line)
+            try:
+                change = self._change(line)
+            except PortError as error:
+                return tuple(changes), error
             if change is not None:
-                yield change
+                changes.append(change)
+        return tuple(changes), None
 
     def _change(self, line: bytes) -> Change | None:
         try:

@@ -44,6 +44,17 @@ class Bidder:
         """`namespace/name` of the pod itself (not of its VM)."""
         return f"{self.object.metadata.namespace}/{self.object.metadata.name}"
 
+    def joins(self, leader: Bidder) -> bool:
+        """True for the leader, for who runs, and for a sibling that wants nothing else than the leader has."""
+        if self is leader or self.running:
+            return True
+        fits = self.subnet == leader.subnet and self.ask is not None
+        if not fits or self.ask is None:
+            return False
+        entries = (self.ask.entry,) if self.ask.entry is not None else self.ask.pool
+        same_mac = self.ask.mac is None or format_mac(self.ask.mac) == leader.mac
+        return same_mac and (not entries or any(_text(e.v4, e.v6) == leader.address for e in entries))
+
     def runs_with(self, recorded: Recorded) -> bool:
         """True if the pod runs with just what was granted."""
         return self.running and self.subnet == recorded.subnet and self.address == addresses(recorded)

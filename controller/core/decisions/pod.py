@@ -35,7 +35,7 @@ class View:
     """All that may be known for one owner. Possibly stale, never torn."""
 
     owner: naming.Owner
-    bidders: tuple[Bidder, ...]  # its live pods that take part, newest last
+    bidders: tuple[Bidder, ...]  # its live pods that take part; the last leads: one that runs, else the newest
     place: Place | None  # the subnet of the newest bidder, None without bidders
     held: tuple[Held, ...]  # every port of this owner that anything names, the bidder's own included
     book: Book
@@ -60,9 +60,27 @@ def decide(view: View, now: Seconds) -> Decision:
         return Decision(tuple(released), tells=_farewell(view) if released else ())
     mine = next((h for h in view.held if h.port == bidder.port), Held(bidder.port))
     try:
-        return _serve(view, bidder, mine, now)
+        decision = _serve(view, bidder, mine, now)
     except Refused as refused:
         return _refuse(bidder, mine, refused.message, refused.waits)
+    strays = [b for b in view.bidders if not b.joins(bidder)]
+    if strays:
+        refusals = [_refuse(b, Held(b.port), _stray(b, bidder), ()) for b in strays]
+        tells = (*decision.tells, *(tell for r in refusals for tell in r.tells))
+        return replace(decision, tells=tells, refusal=decision.refusal or refusals[0].refusal)
+    return decision
+
+
+def _stray(stray: Bidder, leader: Bidder) -> Message:
+    """Why a second pod of one VM gets nothing: they share one port, so they must want the same (bug row 58)."""
+    return say(
+        Reason.RESERVATION_MISMATCH,
+        "sibling",
+        pod=leader.pod,
+        actual=leader.address or "its own address",
+        subnet=leader.subnet,
+        wanted=stray.subnet,
+    )
 
 
 # -- on the way down ------------------------------------------------------------------------------
@@ -75,9 +93,11 @@ def _release(view: View, held: Held) -> list[Effect]:
         effects.append(Withdraw(held.port))
     if _kept(held):
         return effects
-    if held.row is not None and held.row.ours and held.row.type == "":
-        effects.append(DropPort(held.row))
-    if held.ip is not None and _ends_with_its_pod(held, held.ip):
+    row, owner = held.row, view.owner
+    if row is not None and row.ours and row.type == "" and row.external("pod") == str(owner):
+        effects.append(DropPort(row))
+    # By name, which nobody can edit: an IP whose spec was edited to name us is still another's.
+    if held.ip is not None and naming.is_port_of(held.port, owner) and _ends_with_its_pod(held, held.ip):
         effects.append(Delete(Kind.IP, "", held.port, held.ip.metadata.uid))
     if any(not isinstance(e, Withdraw) for e in effects) and not view.gone_proved:
         effects.insert(0, ConfirmGone(view.owner.namespace, view.owner.name))
@@ -104,8 +124,11 @@ def _farewell(view: View) -> tuple[Tell, ...]:
 
 def _kept(held: Held) -> bool:
     """A StatefulSet's or VM's address outlives its pods; what ends it is the owner's end (contract §5)."""
-    kept = held.recorded is not None and held.recorded.pod_type in RETAINED
-    return kept and not held.reserved and held.ip is not None and not held.ip.metadata.deleting
+    ip = held.ip
+    if ip is None or ip.metadata.deleting or ip.spec.pod_type not in RETAINED:
+        return False
+    made_by_us = ip.metadata.ours or ip.metadata.labels.get(naming.RESERVED) == "false"
+    return made_by_us and not held.reserved
 
 
 def _ends_with_its_pod(held: Held, ip: Ip) -> bool:

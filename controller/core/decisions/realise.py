@@ -61,37 +61,34 @@ def realise(request: Request, bidder: Bidder, held: Held, grant: Grant) -> Decis
     if row_differs:
         effects.append(PutPort(row, held.row))
     effects += _ip_effects(bidder, held, grant, place)
-    notes = _annotations(request, bidder, grant, place)
-    if notes:
-        meta = bidder.object.metadata
-        effects += [
-            Patch(Kind.POD, p.metadata.namespace, p.metadata.name, _pod_body(p, notes))
-            for p in (b.object for b in request.bidders)
-            if p is bidder.object or not _says(p, notes)
-        ]
-        if not bidder.running:
-            told = say(
-                Reason.POD_NETWORK_ALLOCATED,
-                "nic",
-                provider=naming.OVN,
-                subnet=place.name,
-                address=notes.get(naming.PREFIX + "ip_address", ""),
-                mac=notes.get(naming.PREFIX + "mac_address", ""),
-                port=held.port,
-            )
-            return Decision(tuple(effects), tells=(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, told),))
+    told: list[Tell] = []
+    for one in request.bidders:
+        notes = _annotations(request, one, grant, place) if one.joins(bidder) else {}
+        if notes:
+            effects.append(Patch(Kind.POD, one.owner.namespace, one.object.metadata.name, _pod_body(one.object, notes)))
+        if notes and not one.running:
+            told.append(_told(one, held.port, grant, place))
     if effects and isinstance(effects[-1], Promise):
         return Decision()  # nothing is left to write: the promise would be one without a record to come
-    return Decision(tuple(effects))
+    return Decision(tuple(effects), tells=tuple(told))
+
+
+def _told(bidder: Bidder, port: str, grant: Grant, place: Place) -> Tell:
+    meta, texts = bidder.object.metadata, grant_fields(grant.v4, grant.v6, grant.mac or None)
+    message = say(
+        Reason.POD_NETWORK_ALLOCATED,
+        "nic",
+        provider=naming.OVN,
+        subnet=place.name,
+        address=texts["ipAddress"],
+        mac=texts["macAddress"],
+        port=port,
+    )
+    return Tell(Kind.POD, meta.namespace, meta.name, meta.uid, message)
 
 
 def _pod_body(pod: Pod, notes: dict[str, str]) -> dict[str, Any]:
     return {"metadata": {"uid": pod.metadata.uid, "annotations": notes}}
-
-
-def _says(pod: Pod, notes: dict[str, str]) -> bool:
-    have = pod.metadata.annotations
-    return all(have.get(key) == value for key, value in notes.items())
 
 
 def _others_ids(bidder: Bidder, row: PortRow | None) -> dict[str, str]:

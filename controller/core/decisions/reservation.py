@@ -91,8 +91,19 @@ def _newcomer(view: View, ip: Ip, now: Seconds) -> Decision:
     if ip.metadata.finalizers and (ip.spec.v4_ip_address or ip.spec.v6_ip_address or ip.spec.ip_address):
         return Decision()  # somebody else's object occupies its address and is never changed (bug row 33)
     if ip.metadata.labels.get(naming.RESERVED) == "false":
-        return Decision()  # an ordinary IP: the pod flow puts it right or lets it go
+        return _repair(view, ip)
     return _request(view, ip, now)
+
+
+def _repair(view: View, ip: Ip) -> Decision:
+    """An ordinary IP whose finalizer was taken off while its port is there gets it back; the pod flow does the rest."""
+    row = view.row
+    if row is None or not row.ours or ip.fault or not ip.spec.ip_address:
+        return Decision()
+    if not any(set(ip.spec.ip_address.split(",")) <= set(line.split()) for line in row.addresses):
+        return Decision()
+    body = {"metadata": {"resourceVersion": ip.metadata.resource_version, "finalizers": finalized(ip)}}
+    return Decision((Patch(Kind.IP, "", view.name, body),))
 
 
 def _request(view: View, ip: Ip, now: Seconds) -> Decision:
@@ -324,7 +335,7 @@ def _ordinary(ip: Ip) -> Decision:
 
 def _retire(view: View, ip: Ip) -> Decision:
     """On the way down: port, then finalizer; the address is free when the object is gone (contract §3, Delete)."""
-    user = next((b for b in view.bidders if b.running), None)
+    user = next((b for b in view.bidders if b.running or view.row is not None or view.under_way), None)
     if user is not None and view.protect_in_use:
         waiting = conditions.Standing("InUse", "True", say(Reason.IN_USE, "terminating", pod=user.pod))
         status = conditions.of_ip(ip, (waiting,), view.recorded, user.pod, view.stamp)
