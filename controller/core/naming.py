@@ -23,6 +23,7 @@ CUT_OFF: Final = "keepip.io/cut-off"
 DEFAULT_VPC: Final = "ovn-cluster"
 DEFAULT_SUBNET: Final = "ovn-default"
 NAME_MAX: Final = 253
+_ORDINAL_DIGITS: Final = 10  # an int32, as StatefulSets count
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -65,7 +66,8 @@ def pod_type(pod: Pod) -> str:
 def ordinal(pod: str, stateful_set: str) -> int | None:
     """The number behind `<statefulset>-`; None if the name does not have that form (W30: no guess)."""
     head, dash, tail = pod.rpartition("-")
-    return int(tail) if dash and head == stateful_set and tail.isascii() and tail.isdigit() else None
+    number = tail.isascii() and tail.isdigit() and len(tail) <= _ORDINAL_DIGITS
+    return int(tail) if dash and head == stateful_set and number else None
 
 
 def pod_ordinal(pod: Pod) -> int | None:
@@ -97,12 +99,9 @@ def special(ip: Ip) -> bool:
 
 def labels(subnet: str, node: str, *, reserved: bool) -> dict[str, str]:
     """The four labels of an IP; one that Kubernetes would not accept is left out (W42): spec has the same facts."""
-    wanted = {RESERVED: "true" if reserved else "false", SUBNET_LABEL: subnet, NODE_LABEL: node, subnet: ""}
-    return {k: v for k, v in wanted.items() if _LABEL_VALUE.fullmatch(v) and _label_key(k)}
-
-
-def _label_key(key: str) -> bool:
-    return key.startswith(PREFIX) or (key != "" and _LABEL_VALUE.fullmatch(key) is not None)
+    wanted = {RESERVED: "true" if reserved else "false", SUBNET_LABEL: subnet, NODE_LABEL: node}
+    fitting = {key: value for key, value in wanted.items() if _LABEL_VALUE.fullmatch(value)}
+    return fitting | ({subnet: ""} if subnet and _LABEL_VALUE.fullmatch(subnet) else {})
 
 
 def name_problem(name: str) -> str:

@@ -5,6 +5,7 @@ A text that cannot be read says nothing: it never counts as evidence for or agai
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,12 +33,23 @@ def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
     if label == "false":
         return _of_spec(ip, "false") if ip.metadata.ours else None
     kept = ip.status.recorded
-    base = kept if kept is not None and kept.reserved == "true" else memory
+    base = kept if kept is not None and kept.reserved == "true" and _readable(kept) else memory
     if base is None:
-        if not ip.metadata.ours or not (ip.spec.v4_ip_address or ip.spec.v6_ip_address or ip.spec.mac_address):
-            return None
         base = _of_spec(ip, "")
+        if not ip.metadata.ours or not _readable(base):
+            return None
     return msgspec.structs.replace(base, reserved="true") if label == "true" else base
+
+
+def _readable(recorded: Recorded) -> bool:
+    """True if it names something, and nothing but addresses and a MAC (Kube-OVN's own may be in upper case)."""
+    texts = ((4, recorded.v4_ip_address), (6, recorded.v6_ip_address))
+    try:
+        fits = all(parse_address(text.lower()).family == family for family, text in texts if text)
+        mac = parse_mac(recorded.mac_address.lower()) if recorded.mac_address else None
+    except Malformed:
+        return False
+    return fits and (mac is not None or any(text for _, text in texts))
 
 
 def _of_spec(ip: Ip, reserved: str) -> Recorded:
@@ -79,27 +91,26 @@ def of_pod(pod: Pod, port: str) -> tuple[Record, ...]:
 
 def of_row(row: PortRow, subnets: Iterable[str]) -> tuple[Record, ...]:
     """What a Logical_Switch_Port holds in its switch; `subnets` are the candidates if it does not name one."""
-    found = [_record(row.name, subnet, *_split(text)) for subnet in subnets for text in row.addresses]
+    lines = [line.split() for line in row.addresses]
+    found = [_record(row.name, subnet, words, words[0]) for subnet in subnets for words in lines if words]
     return tuple(record for records in found for record in records)
 
 
-def _split(text: str) -> tuple[list[str], str]:
-    words = text.split()
-    return words[1:], words[0] if words else ""
-
-
 def _record(port: str, subnet: str, texts: Iterable[str], mac: str) -> tuple[Record, ...]:
-    values: dict[int, int] = {}
-    for text in texts:
+    """All that the texts name, in as many records as the family with the most addresses needs."""
+    values: dict[int, list[int]] = {4: [], 6: []}
+    for text in dict.fromkeys(texts):
         try:
             address = parse_address(text.strip().lower())
         except Malformed:
             continue
-        values.setdefault(address.family, address.value)
+        if address.value not in values[address.family]:
+            values[address.family].append(address.value)
     try:
         hardware = parse_mac(mac.lower())
     except Malformed:
         hardware = None
-    if not subnet or not (values or hardware):
+    if not subnet:
         return ()
-    return (Record(port, subnet, values.get(4), values.get(6), hardware),)
+    pairs = list(zip_longest(values[4], values[6])) or [(None, None)] * (hardware is not None)
+    return tuple(Record(port, subnet, v4, v6, hardware) for v4, v6 in pairs)
