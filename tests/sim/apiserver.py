@@ -102,11 +102,11 @@ class SimKube(Kube):
         by = self._process.name
         return await self._call(lambda: self._store.patch(kind, namespace, name, body, by, subresource))
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> int:
-        """Delete it if it still has that uid."""
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, seen: str = "") -> int:
+        """Delete it if it still has that uid, and that version if one is given."""
         self._traffic.sent("delete", self._process, kind, (namespace, name), uid)
         by = self._process.name
-        return await self._call(lambda: self._store.delete(kind, namespace, name, uid, by))
+        return await self._call(lambda: self._store.delete(kind, namespace, name, uid, by, seen=seen))
 
     async def report(self, body: Body) -> None:
         """Create an Event; whether it arrives is nobody's concern."""

@@ -59,7 +59,7 @@ class Judge:
         reasons = self.oracle.pod(pod)
         if not reasons:
             yield f"{name} has no address and no reason to be without: {pod}"
-        elif not reasons & self.watchman.reasons(Kind.POD, *_key(pod)):
+        elif not any(reasons & self.watchman.reasons(Kind.POD, *_key(p)) for p in self.oracle.pods_of(port_of(pod))):
             said = sorted(self.watchman.reasons(Kind.POD, *_key(pod)))
             yield f"{name} should be told one of {sorted(reasons)}, it was told {said}: {pod}"
 

@@ -33,6 +33,17 @@ class Source(NamedTuple):
     name: str
 
 
+class Release(NamedTuple):
+    """Who let go of a spot last, and when; `forced_since` tells when a person's own hand had taken it."""
+
+    owner: str
+    at: float
+    forced_since: float | None = None
+
+
+NEVER: Final = Release("", float("-inf"))
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """That a record gives a spot to an owner; `forced` if a person's own hand wrote it."""
@@ -99,7 +110,7 @@ class Book:
     """Claims by spot; who let go of a spot, and when; and what happened to it."""
 
     claims: dict[Spot, dict[Source, Claim]] = field(default_factory=dict)
-    released: dict[Spot, tuple[str, float]] = field(default_factory=dict)
+    released: dict[Spot, Release] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
     _by_source: dict[Source, tuple[Spot, ...]] = field(default_factory=dict)
     _history: dict[Spot, deque[str]] = field(default_factory=dict)
@@ -138,7 +149,7 @@ class Book:
                 claim = self.claims[spot].pop(source)
                 self._note(spot, f"t={now:.3f} -{source.what} {source.name} by {by}")
                 if not self.claims[spot]:
-                    self.released[spot] = (claim.owner, now)
+                    self.released[spot] = Release(claim.owner, now, claim.since if claim.forced else None)
         self._by_source[source] = spots
         if not spots:
             del self._by_source[source]
@@ -159,9 +170,11 @@ class Book:
             texts = ",".join(filter(None, (spec(doc).get(k) for k in ("v4IpAddress", "v6IpAddress", "ipAddress"))))
             spots = tuple(dict.fromkeys(Spot(spec(doc).get("subnet", ""), a) for a in split(texts)))
             return self.put(source, name, spots, now, commit.by, forced=True)
-        if not ours(doc):
+        if not ours(doc) and uid not in self.grants:
             return self.put(source, name, (), now, commit.by, forced=False)
         grant = self._grant(commit, doc, now, by_controller=by_controller)
+        if not ours(doc):
+            return self.put(source, name, (), now, commit.by, forced=False)
         return self.put(source, name, grant.spots, now, commit.by, forced=grant.tainted)
 
     def _grant(self, commit: Commit, doc: Doc, now: float, *, by_controller: bool) -> Grant:

@@ -164,13 +164,15 @@ class Store:
             new |= {"status": old["status"]} if "status" in old else {}
         return self._update(kind, (namespace, name), old, new, by)
 
-    def delete(self, kind: Kind, namespace: str, name: str, uid: str, by: str, grace: int = 0) -> int:
+    def delete(self, kind: Kind, namespace: str, name: str, uid: str, by: str, grace: int = 0, seen: str = "") -> int:
         """Delete it, or let it wait for its finalizers or its grace; 0 if it is not there."""
         old = self.get(kind, namespace, name)
         if old is None:
             return 0
         if uid and uid != meta(old)["uid"]:
             raise Conflict(f"{kind} {name} is {meta(old)['uid']}, not {uid}")
+        if seen and seen != meta(old)["resourceVersion"]:
+            raise Conflict(f"{kind} {name} is at {meta(old)['resourceVersion']}, not {seen}")
         left = meta(old).get("deletionGracePeriodSeconds", grace)
         if deleting(old) and (finalizers(old) or grace >= left):
             return int(meta(old)["resourceVersion"])

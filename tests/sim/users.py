@@ -165,9 +165,7 @@ class Users:
         """Change what must not change; what an ordinary IP without a pod says is nobody's business but its user's."""
         ip = self._any(
             Kind.IP,
-            when=lambda doc: (
-                not special(doc) and (not ours(doc) or labels(doc).get(RESERVED) != "false" or self._used(doc))
-            ),
+            when=lambda doc: not special(doc) and (not ours(doc) or self._recorded(doc) or self._used(doc)),
         )
         if ip is None:
             return
@@ -184,14 +182,21 @@ class Users:
         body = {"spec": {field: values.get(field, self._workload().name)}}
         self._store.patch(Kind.IP, "", meta(ip)["name"], body, "user")
 
+    def _recorded(self, ip: Doc) -> bool:
+        """True for a reservation whose edit can be undone, also by the next controller."""
+        told = self._store.rules.ip_status or not self._universe.options.crashes
+        return labels(ip).get(RESERVED) != "false" and told
+
     def _used(self, ip: Doc) -> bool:
         pods = self._store.docs[Kind.POD].values()
         return any(port_of(pod) == meta(ip)["name"] for pod in pods)
 
     def tear_off_a_finalizer(self) -> None:
         """Remove our finalizer by force, mostly from what is being deleted; or put the old name in its place."""
+        careless = 0.2 if self._store.rules.ip_status else 0.0  # without a status nothing else tells what was granted
         ip = self._any(
-            Kind.IP, when=lambda doc: ours(doc) and not special(doc) and (deleting(doc) or self._rng.random() < 0.2)
+            Kind.IP,
+            when=lambda doc: ours(doc) and not special(doc) and (deleting(doc) or self._rng.random() < careless),
         )
         if ip is None:
             return
