@@ -99,7 +99,7 @@ def of_row(row: PortRow, subnets: Iterable[str]) -> tuple[Record, ...]:
 def _record(port: str, subnet: str, texts: Iterable[str], mac: str) -> tuple[Record, ...]:
     """All that the texts name, in as many records as the family with the most addresses needs."""
     values: dict[int, list[int]] = {4: [], 6: []}
-    for text in dict.fromkeys(texts):
+    for text in texts:
         try:
             address = parse_address(text.strip().lower())
         except Malformed:

@@ -115,6 +115,13 @@ def test_an_ip_holds_what_was_granted_not_what_was_edited() -> None:
     assert records.of_ip(granted_ip(address="10.0.0.6"), recorded()) == (TWO,)
 
 
+def test_an_address_that_is_written_twice_is_one_address() -> None:
+    """In v4IpAddress and in ipAddress, as Kube-OVN writes both."""
+    ip = make_ip(finalizers=("x.io/y",), v4_ip_address="10.0.0.2", ip_address="10.0.0.2", mac_address=MAC)
+
+    assert records.of_ip(ip, None) == (TWO,)
+
+
 def test_a_request_holds_nothing() -> None:
     """Asking is not having."""
     assert records.of_ip(make_ip(v4_ip_address="10.0.0.2"), None) == ()

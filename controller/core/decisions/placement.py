@@ -174,10 +174,17 @@ def parse_pool(text: str) -> tuple[Entry, ...]:
     The spellings are Kube-OVN's (kube-ovn-behaviour §8.8). A single word that is no address names an IPPool.
     """
     if ";" in text:
-        return tuple(parse_entry(part) for part in text.split(";") if part.strip())
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+        return tuple(parse_entry(part) for part in _parts(text, ";"))
+    parts = _parts(text, ",")
     if len(parts) == 2 and len({":" in p for p in parts}) == 2:
         return (parse_entry(text),)
     if len(parts) == 1 and not parts[0][:1].isdigit() and ":" not in parts[0]:
         raise Malformed(f"IPPool {parts[0]!r}: pools by name are not served by this version, write addresses")
     return tuple(parse_entry(part) for part in parts)
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    parts = [part.strip() for part in text.split(separator) if part.strip()]
+    if not parts:
+        raise Malformed(f"{text!r} has no address in it: write one or more, with {separator} between them")
+    return parts

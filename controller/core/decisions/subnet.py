@@ -112,16 +112,13 @@ def _family(cidr: Cidr, gateway: Address, excludes: tuple[str, ...]) -> FamilyPl
 
 
 def _lists(cidr: Cidr, gateway: Address, excludes: tuple[str, ...]) -> bool:
-    return gateway.value in parse_ranges(excludes, cidr)
+    """Ranges are clipped to what is usable, so a gateway at the edge of its CIDR is looked for by its text too."""
+    return gateway.value in parse_ranges(excludes, cidr) or format_address(gateway) in excludes
 
 
-def _order(item: str) -> tuple[int, int]:
-    first = item.split("..", 1)[0]
-    try:
-        address = parse_address(first)
-    except Malformed:  # an entry of the other family's spelling was refused before
-        return (0, 0)
-    return (address.family, address.value)
+def _order(item: str) -> Address:
+    """By its first address; every item was read before."""
+    return parse_address(item.partition("..")[0])
 
 
 def _cooldown(text: str | None) -> float:
