@@ -188,8 +188,8 @@ class Commits:
         try:
             if draft.add(job.effects, job.strays):
                 return True
-        except Conflict as conflict:
-            job.fail(conflict)
+        except PortError as error:
+            job.fail(error)
         else:
             job.succeed(self._showing())
         return False

@@ -205,9 +205,10 @@ class KubeWire:
         version = self._answered(kind, answer)
         return max(version, floor) + 1 if _gone(answer) else version
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> int:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, seen: str = "") -> int:
         """See ports.Kube.delete, and above for what is answered."""
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        guards = {"uid": uid} | ({"resourceVersion": seen} if seen else {})
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": guards}
         path = _PLACES[kind].path(namespace, name)
         floor = self._seen[kind]
         try:

@@ -7,12 +7,12 @@ nothing is applied. Rows are addressed by _uuid, the only index that `where` use
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.core.effects import DropPort, DropSwitch, PutPort, PutSwitch
 from controller.core.rows import VENDOR, PortRow
-from controller.ports import Conflict
+from controller.ports import Conflict, Rejected
 from controller.wire.tables import PORTS, SWITCHES
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ class Draft:
         self.homes: dict[int, str] = {}  # place of the guard "this port is in its switch" -> uuid of the port
 
     def add(self, effects: Iterable[NbEffect], strays: AbstractSet[str] = frozenset()) -> bool:
-        """Write one caller's effects; False if there is nothing to do. Raises Conflict and adds nothing.
+        """Write one caller's effects; False if there is nothing to do. Raises Conflict or Rejected and adds nothing.
 
         `strays` are ports known not to be in the switch that they name.
         """
         part = _Part()
         for effect in effects:
+            _check(effect)
             match effect:
                 case PutPort(row, None):
                     self._create_port(part, row)
@@ -95,8 +96,7 @@ class Draft:
 
     def _update_port(self, part: _Part, row: PortRow, was: PortRow, *, stray: bool) -> None:
         if was.uuid not in self._tables.ports:
-            msg = f"port {was.name} is gone"
-            raise Conflict(msg)
+            raise Conflict(f"port {was.name} is gone")
         part.operations.append(_wait(PORTS, _where(was.uuid), list(_ALL), [_columns(was, _ALL)]))
         if stray or row.switch != was.switch:
             self._drop_port(part, was.uuid)
@@ -132,14 +132,34 @@ class Draft:
         if ref is None:
             row = self._tables.switch_names.get(name)
             if row is None:
-                msg = f"there is no logical switch {name!r}"
-                raise Conflict(msg)
+                raise Conflict(f"there is no logical switch {name!r}")
             part.operations.append(_wait(SWITCHES, _where(row.uuid), ["name"], [{"name": name}]))
             part.switches[name] = ref = ("uuid", row.uuid)
         return ref
 
     def _name(self, kind: str) -> str:
         return f"{kind}{next(self._names)}"
+
+
+def _check(effect: NbEffect) -> None:
+    """Refuse text that OVSDB's JSON cannot hold: the server would hang up on everybody whose effects share the line."""
+    match effect:
+        case PutPort(row):
+            texts = (row.name, row.type, *row.addresses, *row.port_security, *chain.from_iterable(row.external_ids))
+        case PutSwitch(name):
+            texts = (name,)
+        case _:
+            return
+    text = "".join(texts)
+    if "\x00" in text or not _encodable(text):
+        raise Rejected(f"northbound: {text!r} cannot be stored: it holds a NUL or half of a surrogate pair")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 _ALL: Final = ("name", "addresses", "external_ids", "port_security", "type")
