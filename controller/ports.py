@@ -113,10 +113,10 @@ class Kube(Protocol):
         """
         ...
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> int:
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str, seen: str = "") -> int:
         """Delete the object of that uid and answer the version to wait for (0: it was not there, which is fine).
 
-        Raises Conflict if the name belongs to another uid by now.
+        Raises Conflict if the name belongs to another uid by now, or if `seen` is given and not its resourceVersion.
         """
         ...
 

@@ -91,12 +91,13 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the object of that uid. Absent is fine."""
+    """Delete the object of that uid, as it was seen: one that was changed since is a Conflict. Absent is fine."""
 
     kind: Kind
     namespace: str
     name: str
     uid: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)

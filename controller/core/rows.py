@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 VENDOR: Final = "kube-ovn"
+POD_UID: Final = "pod-uid"  # our own external id: for which pod of this name the row was made (bug row 52)
 
 
 class PortRow(NamedTuple):

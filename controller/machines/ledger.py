@@ -146,7 +146,7 @@ class Ledger:
 
     def released(self, subnet: str, address: Address) -> Release | None:
         """Who let go of the address last, if nobody holds it now."""
-        room = self._rooms.get(subnet)
+        room = self._rooms.get(subnet) or self._dormant.get(subnet)
         return room.shelf(address.family).release_of(address.value) if room else None
 
     def next_free(self, subnet: str, family: Family, now: float) -> int | None:

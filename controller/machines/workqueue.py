@@ -207,6 +207,10 @@ class WorkQueue(Generic[K]):
             heapq.heappop(self._heap)
         return None
 
+    def runs(self, key: K) -> bool:
+        """True while a worker has the key."""
+        return key in self._processing
+
     def __len__(self) -> int:
         return sum(line.size for line in self._lines)
 

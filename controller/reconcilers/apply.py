@@ -103,8 +103,8 @@ class Applier:
                 return await kube.create(kind, namespace, name, body)
             case Patch(kind, namespace, name, body, subresource):
                 return await kube.patch(kind, namespace, name, body, subresource)
-            case Delete(kind, namespace, name, uid):
-                return await kube.delete(kind, namespace, name, uid)
+            case Delete(kind, namespace, name, uid, seen):
+                return await kube.delete(kind, namespace, name, uid, seen)
             case _:
                 assert_never(effect)
 

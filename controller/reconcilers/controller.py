@@ -221,6 +221,9 @@ class Controller:
                 budget = min(free, default=0)
             for key in self.waiting.fire(topic, budget):
                 self.queue.add(key, now)
+        for port in picture.shared:
+            self.queue.add(keys.reservation(port), now, Lane.LOW)
+        picture.shared.clear()
         for name in sorted(picture.crowded):
             one = picture.atlas.subnet(name)
             if one is not None and one.metadata.deleting:

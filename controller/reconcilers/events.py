@@ -91,7 +91,11 @@ class Recorder:
         while True:
             now = self._clock.now()
             for mark in [m for m, (due, _) in self._later.items() if due <= now]:
-                self._admit(mark, self._later[mark][1], now)
+                tell, due = self._later[mark][1], self._told.get(mark, ("", -REPEAT_S))[1] + REPEAT_S
+                if due <= now:
+                    self._admit(mark, tell, now)
+                else:  # the one before was sent later than it was told
+                    self._later[mark] = (due, tell)
             if not self._waiting:
                 await self._rest(now)
                 continue

@@ -53,6 +53,7 @@ class Picture:
         self.atlas = Atlas(switches=self._has_switch, has_room=self._has_room)
         self.promisers: dict[str, Key] = {}
         self.reserved: dict[str, int] = {}  # subnet -> granted reservations
+        self.shared: dict[str, None] = {}  # ports with an address that a second one has claimed just now
         self.crowded: set[str] = set()  # subnets whose numbers may have changed since somebody asked
         self._granted: dict[str, tuple[str, Recorded]] = {}  # IP name -> uid, what was granted
         self._unplaced: set[str] = set()  # ports whose rows do not say in which switch they are
@@ -161,7 +162,7 @@ class Picture:
             case Pod():
                 return self._see_pod(old, new, now)  # type: ignore[arg-type]
             case Subnet():
-                return self._see_subnet(one.metadata.name, new)  # type: ignore[arg-type]
+                return self._see_subnet(one.metadata.name, old, new)  # type: ignore[arg-type]
             case Namespace():
                 return self._see_namespace(one)
             case Node():
@@ -172,6 +173,11 @@ class Picture:
     def _put(self, source: Source, key: str, new: Iterable[Record], now: Seconds, was: Iterable[str]) -> None:
         fresh = tuple(new)
         self.ledger.put(source, key, fresh, now)
+        for record in fresh:
+            for address in record.addresses:
+                holders = self.ledger.holders(record.subnet, address)
+                if len(holders) > 1:
+                    self.shared.update(dict.fromkeys(holders))
         self.crowded.update(was, (record.subnet for record in fresh))
 
     def _see_ip(self, old: Ip | None, new: Ip | None, now: Seconds) -> Iterator[Key]:
@@ -221,7 +227,7 @@ class Picture:
             if self.ips.get("", port) is not None:
                 yield keys.reservation(port)
 
-    def _see_subnet(self, name: str, new: Subnet | None) -> Iterator[Key]:
+    def _see_subnet(self, name: str, old: Subnet | None, new: Subnet | None) -> Iterator[Key]:
         default = self.atlas.default()
         for changed in sorted(self.atlas.put(name, new)):
             plan = self.atlas.plan(changed)
@@ -232,6 +238,8 @@ class Picture:
             yield keys.subnet_status(changed)
         if self.atlas.default() != default:
             self.announce(("default",))
+        if (old is None) != (new is None):  # what its granted IPs say of it is true no more
+            yield from [keys.reservation(ip.metadata.name) for ip in self.ips.by("subnet", name)]
         self._place_rows()
         subnet = self.atlas.subnet(name)
         listed = set(subnet.spec.namespaces) if subnet is not None else set()

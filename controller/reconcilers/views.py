@@ -20,7 +20,7 @@ from controller.reconcilers import keys
 from controller.reconcilers.picture import running, takes_part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from controller.core.decisions.binding import Bidder
     from controller.core.objects import Ip, Pod, Recorded
@@ -41,6 +41,7 @@ class Views:
     waiting: Waiting[Key]
     refusals: Mapping[Key, Message]
     clock: Clock
+    busy: Callable[[Key], bool]  # a key that writes now, or whose writes are not shown yet
     protect_in_use: bool = True
     pod_nic_type: str = "veth-pair"
 
@@ -72,8 +73,14 @@ class Views:
             dice=self.clock.dice(),
             stamp=self.stamp(),
             protect_in_use=self.protect_in_use,
+            port_in_doubt=any(self.busy(key) for key in self._pod_keys(ip, recorded)),
             others=self._rivals(name, recorded) if recorded is not None else (),
         )
+
+    @staticmethod
+    def _pod_keys(ip: Ip | None, recorded: Recorded | None) -> set[Key]:
+        found = {keys.pod(one.namespace, one.pod_name) for one in (recorded,) if one is not None}
+        return found | ({keys.pod(ip.spec.namespace, ip.spec.pod_name)} if ip is not None else set())
 
     def _patient(self, key: Key, subnet_name: str) -> bool:
         """Whether others have waited longer for room in that subnet, and there is not enough for all."""

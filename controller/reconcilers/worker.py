@@ -62,13 +62,18 @@ class Worker:
         self.refusals: dict[Key, Message] = {}
         self.statusless = False  # this cluster's IPs have no status: Events carry the reasons (contract §8)
         self.denied = ""  # the last refusal of a right that we need, for readiness
-        self.views = Views(picture, waiting, self.refusals, world.clock, tuning.protect_in_use, tuning.pod_nic_type)
+        self.views = Views(
+            picture, waiting, self.refusals, world.clock, self._busy, tuning.protect_in_use, tuning.pod_nic_type
+        )
         self.status_due: dict[str, Seconds] = {}
         self._applier = Applier(world, barrier, telemetry)
         self._wake, self._after_news = wake, news
         self._under_way = 0
         self._stopping = False
         self._told: dict[Key, tuple[str, tuple[str, ...]]] = {}
+
+    def _busy(self, key: Key) -> bool:
+        return self.queue.runs(key) or self.barrier.behind(key, self.picture)
 
     def stop(self) -> None:
         """Take no more keys; run() ends when those under way are done."""

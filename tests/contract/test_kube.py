@@ -295,6 +295,8 @@ async def a_delete_for_another_uid_is_a_conflict(world: World, poke: Poke) -> No
     made = await new_ip(world, ip_name(poke, "mine"))
     with pytest.raises(Conflict):
         await world.kube.delete(Kind.IP, "", made.metadata.name, STRANGER)
+    with pytest.raises(Conflict):
+        await world.kube.delete(Kind.IP, "", made.metadata.name, made.metadata.uid, "1")
     assert await there(world.kube, Kind.IP, "", made.metadata.name) == made
 
 

@@ -145,10 +145,9 @@ class Model:
         return {(Place(one.subnet, address), one.port) for one in self.records() for address in one.addresses}
 
     def forget(self) -> None:
-        """Claimed addresses are not released ones; gone subnets and old, unusable releases are not remembered."""
+        """Claimed addresses are not released ones; old, unusable releases are not remembered."""
         for place in list(self.releases):
-            gone = place.subnet not in self.plans and not self.users(place.subnet)
-            if gone or self.holders(place):
+            if self.holders(place):
                 del self.releases[place]
         for subnet in SUBNETS:
             for family in FAMILIES:

@@ -14,10 +14,11 @@ from controller.core.addresses import Address, format_address, parse_mac
 from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions import binding
 from controller.core.decisions.placement import Ask, Entry, Refused, parse_entry
-from controller.core.decisions.realise import POD_UID, Held, Request, realise
+from controller.core.decisions.realise import Held, Request, realise
 from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Effect, Tell, Withdraw
 from controller.core.faults import Malformed
 from controller.core.objects import Kind
+from controller.core.rows import POD_UID
 
 if TYPE_CHECKING:
     from controller.core.addresses import Family
@@ -98,7 +99,8 @@ def _release(view: View, held: Held) -> list[Effect]:
         effects.append(DropPort(row))
     # By name, which nobody can edit: an IP whose spec was edited to name us is still another's.
     if held.ip is not None and naming.is_port_of(held.port, owner) and _ends_with_its_pod(held, held.ip):
-        effects.append(Delete(Kind.IP, "", held.port, held.ip.metadata.uid))
+        meta = held.ip.metadata
+        effects.append(Delete(Kind.IP, "", held.port, meta.uid, meta.resource_version))
     if any(not isinstance(e, Withdraw) for e in effects) and not view.gone_proved:
         effects.insert(0, ConfirmGone(view.owner.namespace, view.owner.name))
     return effects
@@ -123,12 +125,11 @@ def _farewell(view: View) -> tuple[Tell, ...]:
 
 
 def _kept(held: Held) -> bool:
-    """A StatefulSet's or VM's address outlives its pods; what ends it is the owner's end (contract §5)."""
+    """A StatefulSet's or VM's address and port outlive its pods, reserved or not, until its own end (contract §5)."""
     ip = held.ip
     if ip is None or ip.metadata.deleting or ip.spec.pod_type not in RETAINED:
         return False
-    made_by_us = ip.metadata.ours or ip.metadata.labels.get(naming.RESERVED) == "false"
-    return made_by_us and not held.reserved
+    return ip.metadata.ours or ip.metadata.labels.get(naming.RESERVED) == "false"
 
 
 def _ends_with_its_pod(held: Held, ip: Ip) -> bool:

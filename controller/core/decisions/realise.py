@@ -13,7 +13,7 @@ from controller.core.catalogue import Reason, say
 from controller.core.decisions.reservation import finalized, grant_fields
 from controller.core.effects import Create, Decision, Effect, Patch, Promise, PutPort, Tell
 from controller.core.objects import FINALIZER, Kind
-from controller.core.rows import VENDOR, PortRow
+from controller.core.rows import POD_UID, VENDOR, PortRow
 
 if TYPE_CHECKING:
     from controller.core.decisions.binding import Bidder
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from controller.core.ipam import Grant
     from controller.core.objects import Ip, Pod, Recorded
 
-POD_UID: Final = "pod-uid"
 _OWN: Final = frozenset({"ip_address", "mac_address", "logical_switch", "allocated"})
 
 

@@ -17,6 +17,7 @@ from controller.core.decisions.placement import Refused
 from controller.core.effects import Decision, DropPort, Effect, Patch, Promise, Tell, Withdraw
 from controller.core.faults import Malformed
 from controller.core.objects import FINALIZER, OUR_FINALIZERS, Kind
+from controller.core.rows import POD_UID
 
 if TYPE_CHECKING:
     from controller.core.catalogue import Message
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from controller.core.objects import Ip, Recorded, Seconds
     from controller.core.rows import PortRow
 
+_SOON: Final = 0.1
 POD_TYPES: Final = ("", "StatefulSet", "VirtualMachine")
 
 
@@ -46,6 +48,7 @@ class View:
     dice: int
     stamp: str  # wall clock now, as a condition shows it
     protect_in_use: bool = True
+    port_in_doubt: bool = False  # the pod flow is writing, or has written what is not shown yet
     others: tuple[str, ...] = ()  # further claimants of the same address (duplicates)
 
 
@@ -265,7 +268,8 @@ def _keep(view: View, ip: Ip, recorded: Recorded) -> Decision:
     elif mismatch is not None:
         tells = (_tell(ip, mismatch),)
     status = conditions.of_ip(ip, (ready, in_use), recorded, used_by, view.stamp)
-    return Decision(effects, status=None if effects else status, tells=tells)
+    waits = tuple(("address", recorded.subnet, text) for text in _addresses(recorded).split(",")) if view.others else ()
+    return Decision(effects, status=None if effects else status, waits=waits, tells=tells)
 
 
 def _drift(ip: Ip, recorded: Recorded) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -333,15 +337,22 @@ def _ordinary(ip: Ip) -> Decision:
     return Decision()
 
 
+def _made_for(row: PortRow | None, bidder: Bidder) -> bool:
+    """True if the port was made for that very pod: it uses it, even if its annotations are not shown yet."""
+    return row is not None and row.external(POD_UID) == bidder.object.metadata.uid
+
+
 def _retire(view: View, ip: Ip) -> Decision:
     """On the way down: port, then finalizer; the address is free when the object is gone (contract §3, Delete)."""
-    user = next((b for b in view.bidders if b.running or view.row is not None or view.under_way), None)
+    user = next((b for b in view.bidders if b.running or view.under_way or _made_for(view.row, b)), None)
     if user is not None and view.protect_in_use:
         waiting = conditions.Standing("InUse", "True", say(Reason.IN_USE, "terminating", pod=user.pod))
         status = conditions.of_ip(ip, (waiting,), view.recorded, user.pod, view.stamp)
         return Decision(status=status, tells=(_tell(ip, waiting.message),) if status else ())
     if not ip.metadata.ours:
         return Decision()  # nothing of ours in it: others' finalizers are theirs
+    if view.port_in_doubt:
+        return Decision(requeue_after=_SOON)  # the port may be there and not be shown: it has to go first
     effects: list[Effect] = []
     if user is not None and not view.protect_in_use:
         effects += binding.cut_off(user)
