@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import http.client
+import ipaddress
 import json
 import re
 import signal
@@ -56,6 +57,10 @@ class Waited(AssertionError):
     """Something did not become so in time; the message holds what it was last."""
 
 
+class Conflict(Answered):
+    """The API server refused because of what is there already (409)."""
+
+
 def eventually(what: str, look: Callable[[], T | None], *, seconds: float = 15.0, pause: float = 0.03) -> T:
     """Poll until `look` gives something other than None or False; AssertionErrors of it count as "not yet".
 
@@ -101,7 +106,8 @@ class Api:
             self._local.line = None
             raise OSError(str(gone)) from None
         if answer.status >= 300:
-            raise Answered(answer.status, data.decode(errors="replace"))
+            refusal = Conflict if answer.status == 409 else Answered
+            raise refusal(answer.status, data.decode(errors="replace"))
         return json.loads(data)
 
     def close(self) -> None:
@@ -476,6 +482,24 @@ class Stage:
         """Create a pod and wait until it runs."""
         self.pod(name, namespace, **more)
         return self.runs(name, namespace)
+
+    def apply(self, body: Object) -> None:
+        """Apply it as `kubectl apply` does on the client's side: a merge of what the manifest says."""
+        self.cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
+
+    def inside(self, subnet: str, number: int) -> str:
+        """The address of that number in an IPv4 subnet's range."""
+        base = self.api.get("subnet", subnet)["spec"]["cidrBlock"].split("/")[0]
+        return str(ipaddress.ip_address(base) + number)
+
+    def runs_with(self, name: str, namespace: str = "default") -> tuple[str, str]:
+        """Address and MAC that a new pod of that name runs with: said by pod, annotations and port alike."""
+        one = self.running(name, namespace)
+        has = notes(one)
+        assert ",".join(ip["ip"] for ip in one["status"]["podIPs"]) == has["ip_address"]
+        row = ports(self.cluster)[f"{name}.{namespace}"]
+        assert row["addresses"] == " ".join((has["mac_address"], *has["ip_address"].split(",")))
+        return has["ip_address"], has["mac_address"]
 
     # -- waiting -----------------------------------------------------------------------------------
 
