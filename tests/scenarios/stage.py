@@ -449,7 +449,7 @@ class Stage:
     def net(self, cidr: str = "", *, name: str = "", cooldown: str = "0", **spec: Any) -> str:
         """A new Subnet, ready; its name."""
         cidr = cidr or self.cidr()
-        name = name or f"{self.tag}-net{self._nets}"
+        name = name or f"{self.tag}-net{sum(kind == 'subnet' for kind, _, _ in self._made)}"
         self.add("subnet", network(name, cidr, cooldown=cooldown, **spec))
         self.until("subnet", name, "Ready", "True", "ResetLogicalSwitchAclSuccess")
         return name
@@ -489,8 +489,12 @@ class Stage:
 
     def inside(self, subnet: str, number: int) -> str:
         """The address of that number in an IPv4 subnet's range."""
-        base = self.api.get("subnet", subnet)["spec"]["cidrBlock"].split("/")[0]
-        return str(ipaddress.ip_address(base) + number)
+        return self.inside_of(self.api.get("subnet", subnet)["spec"]["cidrBlock"], number)
+
+    @staticmethod
+    def inside_of(cidr: str, number: int) -> str:
+        """The address of that number in a range."""
+        return str(ipaddress.ip_address(cidr.split("/", maxsplit=1)[0]) + number)
 
     def runs_with(self, name: str, namespace: str = "default") -> tuple[str, str]:
         """Address and MAC that a new pod of that name runs with: said by pod, annotations and port alike."""
