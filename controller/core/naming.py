@@ -97,6 +97,12 @@ def special(ip: Ip) -> bool:
     return name.startswith(("u2o-interconnection.", "mcast-querier.")) and ip.spec.pod_name == name
 
 
+def foreign(ip: Ip) -> bool:
+    """True for an explicit address under somebody else's finalizer: occupied, and never ours to change (bug row 33)."""
+    explicit = ip.spec.v4_ip_address or ip.spec.v6_ip_address or ip.spec.ip_address
+    return bool(ip.metadata.finalizers and not ip.metadata.ours and explicit)
+
+
 def labels(subnet: str, node: str, *, reserved: bool) -> dict[str, str]:
     """The four labels of an IP; one that Kubernetes would not accept is left out (W42): spec has the same facts."""
     wanted = {RESERVED: "true" if reserved else "false", SUBNET_LABEL: subnet, NODE_LABEL: node}

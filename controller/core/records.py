@@ -74,6 +74,8 @@ def of_ip(ip: Ip, recorded: Recorded | None) -> tuple[Record, ...]:
             return ()  # our finalizer was taken off: by us at the end, or by force (contract §3, Delete)
         granted_texts = (recorded.v4_ip_address, recorded.v6_ip_address)
         return _record(name, recorded.subnet, granted_texts, recorded.mac_address)
+    if ip.metadata.deleting and {naming.RESERVED, naming.SUBNET_LABEL} <= ip.metadata.labels.keys():
+        return ()  # it was ours, and only somebody else's finalizer is left on it
     if ip.metadata.finalizers or naming.special(ip):
         texts = (ip.spec.v4_ip_address, ip.spec.v6_ip_address, *ip.spec.ip_address.split(","))
         return _record(name, ip.spec.subnet, texts, ip.spec.mac_address)

@@ -16,7 +16,6 @@ from controller.core.objects import Kind
 
 if TYPE_CHECKING:
     from controller.core.decisions.placement import Ask
-    from controller.core.effects import Effect
     from controller.core.ipam import Want
     from controller.core.objects import Ip, Pod, Recorded
 
@@ -96,7 +95,7 @@ def _pairs(bidder: Bidder, recorded: Recorded) -> list[tuple[str, str, str]]:
     if ask is None:
         return pairs
     if ask.mac is not None:
-        pairs.append(("macAddress", recorded.mac_address, format_mac(ask.mac)))
+        pairs.append(("macAddress", recorded.mac_address.lower(), format_mac(ask.mac)))
     entries = (ask.entry,) if ask.entry is not None else ask.pool
     if entries and not any(_fits(e.v4, e.v6, recorded) for e in entries):
         pairs.append(("address", addresses(recorded), " ".join(_text(e.v4, e.v6) for e in entries)))
@@ -132,9 +131,9 @@ def clash_of_request(bidder: Bidder, ip: Ip, want: Want) -> Message | None:
     )
 
 
-def cut_off(bidder: Bidder) -> list[Effect]:
+def cut_off(bidder: Bidder) -> Patch:
     """Take the network from a running pod for good: it gets none again until it is created anew."""
     meta = bidder.object.metadata
     notes = {naming.CUT_OFF: "true", naming.PREFIX + "allocated": None, naming.PREFIX + "routed": None}
     body = {"metadata": {"uid": meta.uid, "annotations": notes}}
-    return [Patch(Kind.POD, meta.namespace, meta.name, body)]
+    return Patch(Kind.POD, meta.namespace, meta.name, body)

@@ -15,7 +15,8 @@ from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions import binding
 from controller.core.decisions.placement import Ask, Entry, Refused, parse_entry
 from controller.core.decisions.realise import Held, Request, realise
-from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Effect, Tell, Withdraw
+from controller.core.decisions.reservation import tells_of
+from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Effect, Promise, Tell, Withdraw
 from controller.core.faults import Malformed
 from controller.core.objects import Kind
 from controller.core.rows import POD_UID
@@ -63,10 +64,12 @@ def decide(view: View, now: Seconds) -> Decision:
     try:
         decision = _serve(view, bidder, mine, now)
     except Refused as refused:
-        return _refuse(bidder, mine, refused.message, refused.waits)
+        decision = _refuse(bidder, refused.message, refused.waits)
+    if mine.promised and not any(isinstance(effect, Promise) for effect in decision.effects):
+        decision = replace(decision, effects=(Withdraw(mine.port), *decision.effects))
     strays = [b for b in view.bidders if not b.joins(bidder)]
     if strays:
-        refusals = [_refuse(b, Held(b.port), _stray(b, bidder), ()) for b in strays]
+        refusals = [_refuse(b, _stray(b, bidder), ()) for b in strays]
         tells = (*decision.tells, *(tell for r in refusals for tell in r.tells))
         return replace(decision, tells=tells, refusal=decision.refusal or refusals[0].refusal)
     return decision
@@ -129,7 +132,8 @@ def _kept(held: Held) -> bool:
     ip = held.ip
     if ip is None or ip.metadata.deleting or ip.spec.pod_type not in RETAINED:
         return False
-    return ip.metadata.ours or ip.metadata.labels.get(naming.RESERVED) == "false"
+    made_by_us = ip.metadata.ours or ip.metadata.labels.get(naming.RESERVED) == "false"
+    return made_by_us or (held.row is not None and tells_of(ip, held.row))
 
 
 def _ends_with_its_pod(held: Held, ip: Ip) -> bool:
@@ -142,15 +146,14 @@ def _ends_with_its_pod(held: Held, ip: Ip) -> bool:
 
 
 def _refuse(
-    bidder: Bidder, held: Held, message: Message, waits: tuple[tuple[str, ...], ...], after: Seconds | None = None
+    bidder: Bidder, message: Message, waits: tuple[tuple[str, ...], ...], after: Seconds | None = None
 ) -> Decision:
     """No address now: said on the pod under the exact reason and under Kube-OVN's name for it."""
-    idle = (Withdraw(held.port),) if held.promised and not bidder.running else ()
     meta = bidder.object.metadata
     also = say(Reason.ACQUIRE_ADDRESS_FAILED, "stage", reason=message.reason, text=message.text)
     told = [message] if message.reason is Reason.VALIDATE_POD_NETWORK_FAILED else [message, also]
     tells = tuple(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, m) for m in told)
-    return Decision(idle, requeue_after=after, waits=waits, refusal=message, tells=tells)
+    return Decision(requeue_after=after, waits=waits, refusal=message, tells=tells)
 
 
 def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
@@ -166,6 +169,9 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
             return Decision(waits=place.waits)
         raise Refused(place.problem, place.waits)
     assert place.plan is not None  # noqa: S101 - a place without a problem has a plan
+    if not naming.is_ovn(place.provider):
+        why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
+        raise Refused(why, place.waits)
     if not place.switch:
         raise Refused(say(Reason.SUBNET_NOT_FOUND, "switch", subnet=place.name), (("switch", place.name),))
     wait = _reservation_first(view, bidder, held)
@@ -173,7 +179,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
         return wait
     answer = _choose(view, bidder, held, now)
     if isinstance(answer, ipam.Refusal):
-        return _refuse(bidder, held, answer.message, answer.waits, answer.retry_after)
+        return _refuse(bidder, answer.message, answer.waits, answer.retry_after)
     return realise(Request(view.bidders, place, view.pod_nic_type), bidder, held, answer)
 
 
@@ -202,6 +208,9 @@ def _reservation_first(view: View, bidder: Bidder, held: Held) -> Decision | Non
     if ip.metadata.deleting:
         raise Refused(say(Reason.RESERVATION_MISMATCH, "terminating", ip=held.port), topic)
     if held.recorded is None:
+        if naming.foreign(ip):
+            why = f"it carries the finalizer {ip.metadata.finalizers[0]} of another system"
+            raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=held.port, why=why), topic)
         if held.row is not None or held.promised or ip.metadata.labels.get(naming.RESERVED) == "false":
             return None  # our own allocation was under way first: the IP is adopted, or refused
         if view.reservation_refusal is None:
@@ -232,7 +241,9 @@ def _choose(view: View, bidder: Bidder, held: Held, now: Seconds) -> Grant | ipa
     if ask.pool:
         return _from_list(view, want, ask.pool, bidder, now)
     if _former_life(bidder, held):
-        want = replace(want, port=f"{held.port} (new)")
+        fresh = ipam.choose(view.book, plan, replace(want, port=f"{held.port} (new)"), now)
+        if not isinstance(fresh, ipam.Refusal):
+            return fresh  # else its former one has to do: nobody would ever let go of it
     return ipam.choose(view.book, plan, want, now)
 
 
@@ -251,17 +262,35 @@ def _again(
     try:
         grant = _grant_of(addresses, mac)
     except Malformed as why:
-        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key="ip_address", why=why)) from None
+        key = naming.PREFIX + "ip_address"
+        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why)) from None
     kept = view.book.kept(plan.name, held.port)
+    grant = _completed(grant, kept)
     if (kept.v4, kept.v6) == (grant.v4, grant.v6):
-        return grant
+        taken = any(port != held.port for port in view.book.mac_holders(grant.mac))
+        return replace(grant, mac=kept.mac) if taken and kept.mac is not None else grant
     named = ipam.choose(view.book, plan, replace(want, v4=grant.v4, v6=grant.v6, mac=grant.mac or None), now)
     return named if isinstance(named, ipam.Refusal) else grant
 
 
+def _completed(grant: Grant, kept: ipam.Held) -> Grant:
+    """What annotations lack is what the records have; missing data is no evidence of anything (bug row 29)."""
+    if grant.v4 is None and grant.v6 is None:
+        grant = replace(grant, v4=kept.v4, v6=kept.v6)
+    grant = replace(grant, mac=grant.mac or kept.mac or 0)
+    if not grant.mac or (grant.v4 is None and grant.v6 is None):
+        why = "it is empty, and no record says what the running pod has: delete the pod"
+        key = naming.PREFIX + ("ip_address" if grant.mac else "mac_address")
+        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why))
+    return grant
+
+
 def _unshared(view: View, subnet: str, port: str, addresses: str, mac: str) -> Grant | ipam.Refusal:
     """A reservation's address for its own pod, unless two records claim it (Rule 5: the live one goes on)."""
-    grant = _grant_of(addresses, mac)
+    try:
+        grant = _grant_of(addresses.lower(), mac.lower())  # Kube-OVN's own may be in upper case
+    except Malformed as why:
+        raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=port, why=why), (("ip", port),)) from None
     pairs: tuple[tuple[Family, int | None], ...] = ((4, grant.v4), (6, grant.v6))
     for family, value in pairs:
         address = Address(family, value or 0)

@@ -67,8 +67,6 @@ def realise(request: Request, bidder: Bidder, held: Held, grant: Grant) -> Decis
             effects.append(Patch(Kind.POD, one.owner.namespace, one.object.metadata.name, _pod_body(one.object, notes)))
         if notes and not one.running:
             told.append(_told(one, held.port, grant, place))
-    if effects and isinstance(effects[-1], Promise):
-        return Decision()  # nothing is left to write: the promise would be one without a record to come
     return Decision(tuple(effects), tells=tuple(told))
 
 

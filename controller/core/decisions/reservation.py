@@ -6,7 +6,7 @@ is only deleted when a user says so, and its label is put back when it vanished.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.core import ipam, naming
@@ -54,9 +54,16 @@ class View:
 
 def decide(view: View, now: Seconds) -> Decision:
     """What this IP needs now; empty when it is as it should be."""
+    decision = _decide(view, now)
+    if view.promised and not any(isinstance(effect, Promise) for effect in decision.effects):
+        return replace(decision, effects=(Withdraw(view.name), *decision.effects))  # nothing is to come of it any more
+    return decision
+
+
+def _decide(view: View, now: Seconds) -> Decision:
     ip = view.ip
     if ip is None:
-        return Decision((Withdraw(view.name),) if view.promised else ())
+        return Decision()
     if naming.special(ip):
         return Decision()
     if ip.metadata.deleting:
@@ -91,22 +98,22 @@ def _addresses(recorded: Recorded) -> str:
 
 
 def _newcomer(view: View, ip: Ip, now: Seconds) -> Decision:
-    if ip.metadata.finalizers and (ip.spec.v4_ip_address or ip.spec.v6_ip_address or ip.spec.ip_address):
-        return Decision()  # somebody else's object occupies its address and is never changed (bug row 33)
+    if naming.foreign(ip):
+        return Decision()
+    row = view.row if view.row is not None and view.row.ours else None
+    if row is not None and not view.bidders and tells_of(ip, row):
+        body = {"metadata": {"resourceVersion": ip.metadata.resource_version, "finalizers": finalized(ip)}}
+        return Decision((Patch(Kind.IP, "", view.name, body),))  # our finalizer was taken off by hand
     if ip.metadata.labels.get(naming.RESERVED) == "false":
-        return _repair(view, ip)
+        return Decision()  # an ordinary IP: the pod flow puts it right or lets it go
     return _request(view, ip, now)
 
 
-def _repair(view: View, ip: Ip) -> Decision:
-    """An ordinary IP whose finalizer was taken off while its port is there gets it back; the pod flow does the rest."""
-    row = view.row
-    if row is None or not row.ours or ip.fault or not ip.spec.ip_address:
-        return Decision()
-    if not any(set(ip.spec.ip_address.split(",")) <= set(line.split()) for line in row.addresses):
-        return Decision()
-    body = {"metadata": {"resourceVersion": ip.metadata.resource_version, "finalizers": finalized(ip)}}
-    return Decision((Patch(Kind.IP, "", view.name, body),))
+def tells_of(ip: Ip, row: PortRow) -> bool:
+    """True if the IP object says just what the port holds: it is its record, whatever became of label and finalizer."""
+    addresses = set(filter(None, ip.spec.ip_address.split(",")))
+    same_switch = not ip.fault and ip.spec.subnet == row.switch
+    return same_switch and bool(addresses) and any(addresses <= set(line.split()) for line in row.addresses)
 
 
 def _request(view: View, ip: Ip, now: Seconds) -> Decision:
@@ -129,9 +136,7 @@ def _request(view: View, ip: Ip, now: Seconds) -> Decision:
 def _refuse(
     view: View, ip: Ip, message: Message, waits: tuple[tuple[str, ...], ...], retry_after: Seconds | None
 ) -> Decision:
-    idle: tuple[Effect, ...] = (Withdraw(view.name),) if view.promised else ()
     return Decision(
-        effects=idle,
         requeue_after=retry_after,
         status=conditions.of_ip(ip, conditions.not_ready(message), None, "", view.stamp),
         waits=waits,
@@ -207,7 +212,7 @@ def _pod_came_first(view: View, ip: Ip, want: ipam.Want) -> Decision | None:
 
 def _grant(view: View, ip: Ip, grant: Grant) -> Decision:
     """The one merge patch of a reservation (contract §3, Result): generation goes from 1 to 2."""
-    mac = grant.mac if naming.is_ovn(view.place.provider) else None
+    mac = grant.mac if naming.is_ovn(view.place.provider) or ip.spec.mac_address else None  # no MAC unless asked for
     spec = grant_fields(grant.v4, grant.v6, mac)
     body = {
         "metadata": {
@@ -344,18 +349,17 @@ def _made_for(row: PortRow | None, bidder: Bidder) -> bool:
 
 def _retire(view: View, ip: Ip) -> Decision:
     """On the way down: port, then finalizer; the address is free when the object is gone (contract §3, Delete)."""
-    user = next((b for b in view.bidders if b.running or view.under_way or _made_for(view.row, b)), None)
-    if user is not None and view.protect_in_use:
+    if not ip.metadata.ours:
+        return Decision()  # nothing of ours in it: others' finalizers are theirs
+    users = [b for b in view.bidders if b.running or view.under_way or _made_for(view.row, b)]
+    if users and view.protect_in_use:
+        user = users[0]
         waiting = conditions.Standing("InUse", "True", say(Reason.IN_USE, "terminating", pod=user.pod))
         status = conditions.of_ip(ip, (waiting,), view.recorded, user.pod, view.stamp)
         return Decision(status=status, tells=(_tell(ip, waiting.message),) if status else ())
-    if not ip.metadata.ours:
-        return Decision()  # nothing of ours in it: others' finalizers are theirs
     if view.port_in_doubt:
         return Decision(requeue_after=_SOON)  # the port may be there and not be shown: it has to go first
-    effects: list[Effect] = []
-    if user is not None and not view.protect_in_use:
-        effects += binding.cut_off(user)
+    effects: list[Effect] = [binding.cut_off(user) for user in users]
     if view.row is not None and view.row.ours and view.row.type == "":
         effects.append(DropPort(view.row))
     body = {
