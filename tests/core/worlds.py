@@ -388,7 +388,9 @@ class Tiny:
         self.picture = Picture()
         self.refusals: dict[Key, Message] = {}
         waiting: Waiting[Key] = Waiting()
-        self.views = Views(self.picture, waiting, self.refusals, self.clock, protect)
+        self.views = Views(
+            self.picture, waiting, self.refusals, self.clock, busy=lambda _key: False, protect_in_use=protect
+        )
         self.witness: list[Callable[[Key, Effect], None]] = []
         self.store.witness.append(self._see)
         self.database.witness.append(self._see_rows)
@@ -479,8 +481,8 @@ class Tiny:
                 self.store.create(kind, namespace, name, body, by)
             case Patch(kind, namespace, name, body, subresource):
                 self.store.patch(kind, namespace, name, body, by, subresource)
-            case Delete(kind, namespace, name, uid):
-                self.store.delete(kind, namespace, name, uid, by)
+            case Delete(kind, namespace, name, uid, version):
+                self.store.delete(kind, namespace, name, uid, by, seen=version)
             case _:
                 assert_never(effect)
         return True
