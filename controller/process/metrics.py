@@ -34,6 +34,7 @@ class Wires:
         self.request_seconds = Histogram(
             "rest_client_request_duration_seconds", "Time of a request", ["verb"], buckets=_SECONDS, registry=None
         )
+        self._known: dict[tuple[str, str, str], tuple[Counter, Histogram | None]] = {}
         self.transactions = Counter(
             "keepip_northbound_transactions", "Northbound transactions", ["outcome"], registry=None
         )
@@ -50,9 +51,16 @@ class Wires:
 
     def request(self, verb: str, kind: str, code: str, seconds: float) -> None:
         """One request was answered, or not (`code` says what stood in for an answer)."""
-        self.requests.labels(code, verb, kind).inc()
-        if verb != "watch":
-            self.request_seconds.labels(verb).observe(seconds)
+        known = self._known.get((code, verb, kind))
+        if known is None:  # looking children up by their labels costs twice what counting does
+            known = self._known[code, verb, kind] = (
+                self.requests.labels(code, verb, kind),
+                self.request_seconds.labels(verb) if verb != "watch" else None,
+            )
+        count, histogram = known
+        count.inc()
+        if histogram is not None:
+            histogram.observe(seconds)
 
     def transaction(self, seconds: float, effects: int, outcome: str) -> None:
         """One transaction ended."""

@@ -77,7 +77,7 @@ class Applier:
             if not settled:  # silence, or we were cancelled while it was under way
                 self._barrier.unknown_rows(key, epoch)
         for effect in effects:
-            self._telemetry.writes.labels(type(effect).__name__).inc()
+            self._telemetry.wrote(type(effect).__name__)
 
     async def _write(self, key: Key, effect: KubeEffect) -> None:
         kind, known = effect.kind, False
@@ -94,7 +94,7 @@ class Applier:
         finally:
             if not known:
                 self._barrier.unknown(key, kind, effect.namespace, effect.name)
-        self._telemetry.writes.labels(f"{type(effect).__name__}{kind}{_of(effect)}").inc()
+        self._telemetry.wrote(f"{type(effect).__name__}{kind}{_of(effect)}")
 
     async def _send(self, effect: KubeEffect) -> int:
         kube = self._world.kube

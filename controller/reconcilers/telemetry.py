@@ -6,12 +6,15 @@ read from the Picture at scrape (process/metrics.py), never kept twice.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from controller.core.catalogue import Reason
 from controller.reconcilers import keys
+
+if TYPE_CHECKING:
+    from controller.core.objects import Seconds
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RESULTS: Final = ("success", "error", "requeue_after", "behind", "refused")
@@ -59,6 +62,31 @@ class Telemetry:
         )
         self.leading = Gauge("leader_election_master_status", "1 while this process leads", ["name"], registry=registry)
         self._initialise()
+        # Looking a child up by its labels costs twice what counting does, so those of the hot path are kept.
+        self._results = {(k, r): self.reconciles.labels(k, r) for k in keys.KINDS for r in RESULTS}
+        self._waits = {kind: self.queue_seconds.labels(kind) for kind in keys.KINDS}
+        self._works = {k: (self.work_seconds.labels(k), self.reconcile_seconds.labels(k)) for k in keys.KINDS}
+        self._writes: dict[str, Counter] = {}
+
+    def waited(self, kind: str, seconds: Seconds) -> None:
+        """A key was taken after so long."""
+        self._waits[kind].observe(seconds)
+
+    def worked(self, kind: str, seconds: Seconds) -> None:
+        """A key was worked on for so long, its writes included."""
+        for histogram in self._works[kind]:
+            histogram.observe(seconds)
+
+    def reconciled(self, kind: str, result: str) -> None:
+        """A reconcile ended like this."""
+        self._results[kind, result].inc()
+
+    def wrote(self, effect: str) -> None:
+        """An effect was carried out."""
+        child = self._writes.get(effect)
+        if child is None:
+            child = self._writes[effect] = self.writes.labels(effect)
+        child.inc()
 
     def _initialise(self) -> None:
         for kind in keys.KINDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from controller.core import naming
@@ -47,7 +48,7 @@ class Views:
 
     def stamp(self) -> str:
         """The wall clock as the API writes it."""
-        return datetime.fromtimestamp(self.clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _stamp(int(self.clock.wall()))
 
     # -- reservations ------------------------------------------------------------------------------
 
@@ -237,6 +238,11 @@ class Views:
         text = one.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
         named = [picture.atlas.subnet(s.strip()) for s in text.split(",")]
         return of_namespace.View(one, tuple(s for s in listing if s), tuple(s for s in named if s))
+
+
+@lru_cache(maxsize=4)
+def _stamp(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _unreadable(bidder: Bidder | None) -> Message | None:

@@ -113,8 +113,7 @@ class Worker:
 
     def _end(self, key: Key, started: Seconds) -> None:
         now = self.world.clock.now()
-        self.telemetry.work_seconds.labels(key.kind).observe(now - started)
-        self.telemetry.reconcile_seconds.labels(key.kind).observe(now - started)
+        self.telemetry.worked(key.kind, now - started)
         self.queue.done(key, now)
         self._under_way -= 1
         self._wake.set()
@@ -133,7 +132,7 @@ class Worker:
     def _begin(self, taken: Taken[Key]) -> Decision | tuple[()] | None:
         """The synchronous half: view, decide, promise. None if nothing is left to do; `()` if a doubt needs a read."""
         key, now = taken.key, self.world.clock.now()
-        self.telemetry.queue_seconds.labels(key.kind).observe(taken.waited)
+        self.telemetry.waited(key.kind, taken.waited)
         decision: Decision | None = None
         try:
             if self.barrier.doubts(key):
@@ -317,7 +316,7 @@ class Worker:
             self._told[key] = (decision.tells[0].uid, tuple(str(t.message.reason) for t in decision.tells))
 
     def _count(self, key: Key, result: str) -> None:
-        self.telemetry.reconciles.labels(key.kind, result).inc()
+        self.telemetry.reconciled(key.kind, result)
 
 
 def _status_only(decision: Decision) -> Decision:

@@ -29,7 +29,7 @@ from controller.ports import NotFound, PortError, Unavailable
 from controller.wire.access import Access
 from controller.wire.answers import refusal, silence
 from controller.wire.clock import RealClock
-from controller.wire.stream import Lines, Reader, written
+from controller.wire.stream import Lines, Reader, Written, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -139,6 +139,7 @@ class KubeWire:
         self._limits = limits
         self._limit = aiohttp.ClientTimeout(total=limits.request, sock_connect=min(_CONNECT, limits.request))
         self._server_limit = {"timeout": f"{max(1, int(limits.request) - 1)}s"}
+        self._write_query = urlencode({"fieldManager": "keepip", "fieldValidation": "Ignore", **self._server_limit})
         self._clock = clock
         self._observe = observe
         self._readers = {kind: Reader(kind) for kind in Kind}
@@ -195,15 +196,14 @@ class KubeWire:
         place = _PLACES[kind]
         named = {"name": name} | ({"namespace": namespace} if place.namespaced else {})
         whole = {"apiVersion": place.api, "kind": str(kind), **body, "metadata": {**body.get("metadata", {}), **named}}
-        return self._answered(kind, await self._write("create", kind, "POST", place.path(namespace), whole))
+        return self._answered(kind, await self._write("create", kind, "POST", place.path(namespace), whole)).version
 
     async def patch(self, kind: Kind, namespace: str, name: str, body: Body, subresource: str = "") -> int:
         """See ports.Kube.patch."""
         path = _PLACES[kind].path(namespace, name) + (f"/{subresource}" if subresource else "")
         floor = self._seen[kind]
-        answer = await self._write("patch", kind, "PATCH", path, body)
-        version = self._answered(kind, answer)
-        return max(version, floor) + 1 if _gone(answer) else version
+        meta = self._answered(kind, await self._write("patch", kind, "PATCH", path, body))
+        return max(meta.version, floor) + 1 if meta.gone else meta.version
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str, seen: str = "") -> int:
         """See ports.Kube.delete, and above for what is answered."""
@@ -213,11 +213,11 @@ class KubeWire:
         floor = self._seen[kind]
         try:
             answer = await self._ask(
-                _Request("delete", kind, "DELETE", self._url(path, self._server_limit), encode(options))
+                _Request("delete", kind, "DELETE", self._url(path, urlencode(self._server_limit)), encode(options))
             )
         except NotFound:
             return 0
-        return floor + 1 if written(answer) is None else self._answered(kind, answer)
+        return floor + 1 if written(answer) is None else self._answered(kind, answer).version
 
     async def report(self, body: Body) -> None:
         """See ports.Kube.report."""
@@ -230,22 +230,21 @@ class KubeWire:
     def _saw(self, kind: Kind, version: int) -> None:
         self._seen[kind] = max(version, self._seen[kind])
 
-    def _answered(self, kind: Kind, answer: bytes) -> int:
-        """The version of the object in an answer: it was written, whatever else may be unreadable."""
+    def _answered(self, kind: Kind, answer: bytes) -> Written:
+        """What an answer says of the object: it was written, whatever else may be unreadable."""
         meta = written(answer)
         if meta is None:
             raise Unavailable("an answer without resourceVersion", unknown=True)
         self._saw(kind, meta.version)
-        return meta.version
+        return meta
 
     # ---- HTTP
 
     async def _get(self, verb: str, kind: str, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        return await self._ask(_Request(verb, kind, "GET", self._url(path, query or {})))
+        return await self._ask(_Request(verb, kind, "GET", self._url(path, urlencode(query or {}))))
 
     async def _write(self, verb: str, kind: str, method: str, path: str, body: Body) -> bytes:
-        query = {"fieldManager": "keepip", "fieldValidation": "Ignore", **self._server_limit}
-        return await self._ask(_Request(verb, kind, method, self._url(path, query), encode(body)))
+        return await self._ask(_Request(verb, kind, method, self._url(path, self._write_query), encode(body)))
 
     async def _ask(self, request: _Request) -> bytes:
         """Ask, and answer the body of a success. Raises every PortError.
@@ -283,7 +282,7 @@ class KubeWire:
 
     async def _chunks(self, kind: Kind, query: Mapping[str, str], limit: float) -> AsyncIterator[bytes]:
         """The bytes of a watch as they arrive. Raises every PortError."""
-        url = self._url(_PLACES[kind].path(""), query)
+        url = self._url(_PLACES[kind].path(""), urlencode(query))
         timeout = aiohttp.ClientTimeout(total=limit, sock_connect=_CONNECT, sock_read=limit)
         credentials = await self._access.headers()
         started = self._clock.now()
@@ -302,8 +301,8 @@ class KubeWire:
         except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as error:
             raise silence(error, write=False) from error
 
-    def _url(self, path: str, query: Mapping[str, str]) -> URL:
-        return URL(self._access.host + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
+    def _url(self, path: str, query: str) -> URL:
+        return URL(self._access.host + path + (f"?{query}" if query else ""), encoded=True)
 
 
 def encode(body: Body) -> bytes:
@@ -318,11 +317,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON")
-
-
-def _gone(answer: bytes) -> bool:
-    meta = written(answer)
-    return meta is not None and meta.gone
 
 
 def _keep_alive(answer: aiohttp.ClientResponse) -> None:
