@@ -30,6 +30,8 @@ OUTSTANDING: Final = 2
 
 # Errors of the server itself after which the transaction may yet be found applied (a raft leader that lost office).
 _DOUBTFUL: Final = frozenset({"cluster error", "I/O error", "canceled"})
+_FORBIDDEN: Final = frozenset({"not allowed", "permission error"})
+_REPLACED: Final = frozenset({"not owner", "unknown database"})  # our own fence says that a newer connection is there
 _STALE: Final = frozenset({"timed out", "constraint violation", "referential integrity violation"})
 
 
@@ -142,6 +144,9 @@ class Commits:
         elif isinstance(verdict, Unavailable):
             for job in group.jobs:
                 job.fail(Unavailable(str(verdict), unknown=verdict.unknown))
+            if verdict.unknown and reply.results is not None:
+                # The server itself does not know (a raft leader that lost office): only its rows, read anew, do.
+                self._line.reconnect()
         else:
             self._retry(group, at, verdict)
 
@@ -237,7 +242,7 @@ def _verdict(reply: Reply) -> tuple[int, PortError | None]:
     if reply.results is None:
         return 0, Unavailable("northbound: connection lost before the answer", unknown=True)
     if reply.error:
-        return 0, Denied(f"northbound: {reply.error}")
+        return 0, _refusal(reply.error, "")
     for at, result in enumerate(reply.results):
         error = result.get("error") if isinstance(result, dict) else None
         if error is not None:
@@ -249,7 +254,9 @@ def _refusal(error: str, details: str) -> PortError:
     text = f"{error}: {details}"
     if error in _STALE:
         return Conflict(f"northbound: {text}")
-    if error == "not owner":  # our own fence: this connection has been replaced
+    if error in _FORBIDDEN:
+        return Denied(f"northbound: {text}")
+    if error in _REPLACED:
         return _unsent(text)
     if error in _DOUBTFUL:
         return Unavailable(f"northbound: {text}", unknown=True)

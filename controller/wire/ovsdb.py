@@ -210,11 +210,11 @@ class Engine:
         if self._idl is None or not self._idl.ready:
             return False
         transaction = self._idl.begin(operations)
+        # Also when it failed: that has closed the socket, whose number another part of the process may get next.
+        self._arm(self._idl)
         if transaction is None:
-            self._soon(0)
             return False
         self._outstanding[tag] = transaction, self._idl.connection
-        self._arm(self._idl)
         return True
 
     def reconnect(self) -> None:
@@ -296,7 +296,8 @@ class Engine:
 def _reply(tag: int, message: Any) -> Reply:
     if isinstance(message.result, list):
         return Reply(tag, message.result)
-    return Reply(tag, [], str(message.error))
+    error = message.error.get("error") if isinstance(message.error, dict) else message.error
+    return Reply(tag, [], str(error))
 
 
 def _schema(columns: Columns) -> Any:
