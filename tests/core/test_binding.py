@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controller.core import naming
+from controller.core.addresses import parse_mac
 from controller.core.catalogue import Reason
 from controller.core.decisions import binding
 from controller.core.decisions.binding import Bidder, clash, clash_of_request
@@ -22,7 +25,6 @@ from tests.core.worlds import (
     make_pod,
     notes_of,
     num,
-    parse_mac,
     recorded,
 )
 
@@ -30,8 +32,13 @@ PLAIN = bidder_of(make_pod())
 LAUNCHER = bidder_of(make_pod("virt-launcher-web-x", owner=VM))
 RUNNING = bidder_of(make_pod(notes=notes_of()))
 DUAL = Recorded(
-    subnet="net", pod_name="web", namespace="default", v4_ip_address="10.0.0.2", v6_ip_address="fd00::2", mac_address=MAC
-)  # fmt: skip
+    subnet="net",
+    pod_name="web",
+    namespace="default",
+    v4_ip_address="10.0.0.2",
+    v6_ip_address="fd00::2",
+    mac_address=MAC,
+)
 
 
 def why(bidder: Bidder, grant: Recorded) -> str:
@@ -140,7 +147,7 @@ def test_a_request_for_what_the_pod_has_becomes_its_reservation(want: Want) -> N
         (asked(), {"pod_type": "StatefulSet"}),
     ],
 )
-def test_a_request_for_anything_else_is_refused(want: Want, spec: dict[str, str]) -> None:
+def test_a_request_for_anything_else_is_refused(want: Want, spec: dict[str, Any]) -> None:
     """The pod keeps its own, the reservation holds nothing (contract §3)."""
     message = clash_of_request(RUNNING, make_ip(**spec), want)
 
