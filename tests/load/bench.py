@@ -74,14 +74,14 @@ def plan(*, quick: bool = False, only: str = "") -> Plan:
 class Bench:
     """A plan being carried out on a cluster."""
 
-    def __init__(self, cluster: Cluster, asked: Plan, profiles: Path | None = None) -> None:
+    def __init__(self, cluster: Cluster, asked: Plan, results: Results, profiles: Path | None) -> None:
         self._cluster, self._plan, self._profiles = cluster, asked, profiles
         self._begin = time.monotonic()
         self._serial = 0
         self._filled = False
-        self.results = Results()
+        self.results = results
 
-    async def run(self) -> Results:
+    async def run(self) -> None:
         """Everything; raises Wrong."""
         async with Api.of(self._cluster.kubeconfig) as api:
             self._api = api
@@ -96,7 +96,6 @@ class Bench:
                     await self._fill()
                     for _ in range(self._plan.starts):
                         await self._start()
-        return self.results
 
     def _say(self, text: str) -> None:
         print(f"  {time.monotonic() - self._begin:6.1f} s  {text}", flush=True)
@@ -196,8 +195,10 @@ class Bench:
         if isinstance(subject, ControllerProcess) and not gone:
             subject.forget()
         gc.collect()
+        begin, strangers = time.perf_counter(), subject.strangers()
         times = await self._play(requests, gone=gone, rate=None if gone else case.rate)
         busy = subject.cpu() - before.cpu
+        others = (subject.strangers() - strangers) / (time.perf_counter() - begin)
         if probe is not None:
             probe.cancel()
         await self._watcher.quiet()
@@ -210,6 +211,7 @@ class Bench:
             p99=times.p99,
             cpu_complete=busy,
             stall=stalls.longest if stalls else None,
+            strangers=max(0.0, others),
             **asdict(counts),
         )
 
@@ -255,12 +257,10 @@ class Bench:
         await self._nothing_left()
 
 
-async def bench(asked: Plan, profiles: Path | None = None) -> Results:
-    """Carry a plan out on a cluster of its own."""
+async def bench(asked: Plan, results: Results, profiles: Path | None = None) -> None:
+    """Carry a plan out on a cluster of its own; the results fill up as it goes."""
     with Cluster.start(controllers=False, kwok_nodes=0) as cluster:
-        results = await Bench(cluster, asked, profiles).run()
-    results.machine = {"cores": os.cpu_count(), "load": os.getloadavg(), "python": sys.version.split()[0]}
-    return results
+        await Bench(cluster, asked, results, profiles).run()
 
 
 def main() -> int:
@@ -274,21 +274,22 @@ def main() -> int:
         asked.profile.mkdir(parents=True, exist_ok=True)
     gc.set_threshold(100_000, 20, 50)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the cluster too
+    results, code = Results(), 0
+    profiles = asked.profile.resolve() if asked.profile else None
     try:
-        results = asyncio.run(
-            bench(plan(quick=asked.quick, only=asked.only), asked.profile and asked.profile.resolve())
-        )
+        asyncio.run(bench(plan(quick=asked.quick, only=asked.only), results, profiles))
     except (Wrong, Refused, ExceptionGroup) as wrong:
         causes = wrong.exceptions if isinstance(wrong, ExceptionGroup) else (wrong,)
         for one in causes:
             print("WRONG:", one, *getattr(one, "__notes__", ()), sep="\n", file=sys.stderr)
-        return 1
+        code = 1
     except KeyboardInterrupt:
-        return 130
+        code = 130
     if asked.json:
+        results.machine = {"cores": os.cpu_count(), "load": os.getloadavg(), "python": sys.version.split()[0]}
         asked.json.write_text(json.dumps(asdict(results), indent=1))
     tables.show(results.figures, results.starts, results.rest)
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -96,8 +96,13 @@ class Subject(ABC):
 
     def cpu(self) -> float:
         """Seconds of both kinds."""
-        parts = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(parts[11]) + int(parts[12])) / _TICK
+        return _cpu(self.pid)
+
+    def strangers(self) -> float:
+        """CPU seconds that this machine has spent on everything but this bench, a stolen core included."""
+        busy = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        ours = sum(_cpu(child.pid) for child in self._cluster.processes.values())
+        return (sum(busy) - busy[3] - busy[4]) / _TICK - ours - _cpu(os.getpid())
 
     def rss(self) -> float:
         """MB now."""
@@ -204,6 +209,11 @@ def _time(port: int) -> float:
     begin = time.perf_counter()
     status, _ = _get(f"http://127.0.0.1:{port}/livez")
     return time.perf_counter() - begin if status == 200 else 0.0
+
+
+def _cpu(pid: int) -> float:
+    parts = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(parts[11]) + int(parts[12])) / _TICK
 
 
 def _get(url: str) -> tuple[int, str]:

@@ -15,7 +15,9 @@ COUNT = 100
 @pytest.fixture(scope="module")
 def results() -> Results:
     cases = [Case("reservations", COUNT), Case("pods", COUNT), Case("reservations", COUNT, None, full=True)]
-    return asyncio.run(bench(Plan(cases, full=50, starts=1)))
+    found = Results()
+    asyncio.run(bench(Plan(cases, full=50, starts=1), found))
+    return found
 
 
 def _of(results: Results, kind: str, subject: str, *, full: bool = False) -> Figures:
