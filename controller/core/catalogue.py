@@ -114,7 +114,7 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             switch="subnet {subnet} has no logical switch in OVN yet",
             none="no subnet for this pod: name one by the annotation ovn.kubernetes.io/logical_switch, "
             "or make one with spec.default true",
-            provider="subnet {subnet} has provider {provider}, which is not served here",
+            provider="subnet {subnet} is of provider {provider}: a pod's default network needs one of provider ovn",
         ),
         Reason.ADDRESS_OUT_OF_RANGE: _entry(
             "IP Pod",

@@ -72,6 +72,7 @@ class Ledger:
         self._said: dict[_Claim, tuple[Record, ...]] = {}
         self._claims: dict[str, tuple[_Claim, ...]] = {}  # port -> which records name it, the most trusted first
         self._rooms: dict[str, _Room] = {}
+        self._touched: set[str] = set()
         self._dormant: OrderedDict[str, _Room] = OrderedDict()
         self._macs: Claims[int] = Claims()
         self._nodes: dict[str, tuple[Address, ...]] = {}
@@ -120,6 +121,11 @@ class Ledger:
         freed = list(self._freed)
         self._freed.clear()
         return freed
+
+    def drain_touched(self) -> set[str]:
+        """The subnets in which a claim came or went since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     # -- what `choose` asks ------------------------------------------------------------------------
 
@@ -224,6 +230,7 @@ class Ledger:
             self._index(port, claim, any(record.port == port for record in new))
 
     def _claim(self, record: Record) -> None:
+        self._touched.add(record.subnet)
         room = self._room(record.subnet)
         room.users[record.port] = room.users.get(record.port, 0) + 1
         for address in record.addresses:
@@ -232,6 +239,7 @@ class Ledger:
             self._macs.add(record.mac, record.port)
 
     def _unclaim(self, record: Record, now: float) -> None:
+        self._touched.add(record.subnet)
         room = self._rooms[record.subnet]
         for address in record.addresses:
             self._let_go(record, room.shelf(address.family), address, now)

@@ -224,12 +224,11 @@ class Controller:
         for port in picture.shared:
             self.queue.add(keys.reservation(port), now, Lane.LOW)
         picture.shared.clear()
-        for name in sorted(picture.crowded):
+        for name in picture.drain_crowded():
             one = picture.atlas.subnet(name)
             if one is not None and one.metadata.deleting:
                 self.queue.add(keys.subnet(name), now)
             self.worker.book_status(name, now)
-        picture.crowded.clear()
         self._wake.set()
 
 

@@ -54,7 +54,7 @@ class Picture:
         self.promisers: dict[str, Key] = {}
         self.reserved: dict[str, int] = {}  # subnet -> granted reservations
         self.shared: dict[str, None] = {}  # ports with an address that a second one has claimed just now
-        self.crowded: set[str] = set()  # subnets whose numbers may have changed since somebody asked
+        self.crowded: set[str] = set()  # subnets that have changed themselves
         self._granted: dict[str, tuple[str, Recorded]] = {}  # IP name -> uid, what was granted
         self._unplaced: set[str] = set()  # ports whose rows do not say in which switch they are
         self._topics: dict[Topic, None] = {}
@@ -125,6 +125,12 @@ class Picture:
         self._topics.clear()
         return topics
 
+    def drain_crowded(self) -> list[str]:
+        """The subnets whose numbers or conditions may have changed since the last call, sorted."""
+        crowded = sorted(self.crowded | self.ledger.drain_touched())
+        self.crowded.clear()
+        return crowded
+
     def announce(self, *topics: Topic) -> None:
         """Somebody may be waiting for this."""
         for topic in topics:
@@ -137,11 +143,9 @@ class Picture:
         record = Record(promise.port, promise.subnet, promise.v4, promise.v6, promise.mac)
         self.ledger.put(Source.PROMISE, promise.port, (record,), now)
         self.promisers[promise.port] = key
-        self.crowded.add(promise.subnet)
 
     def withdraw(self, port: str, now: Seconds) -> None:
         """Give up what was promised to the port."""
-        self.crowded.update(r.subnet for r in self.ledger.promised(port))
         self.ledger.put(Source.PROMISE, port, (), now)
         self.promisers.pop(port, None)
 
@@ -170,7 +174,7 @@ class Picture:
             case _:
                 raise TypeError(kind)
 
-    def _put(self, source: Source, key: str, new: Iterable[Record], now: Seconds, was: Iterable[str]) -> None:
+    def _put(self, source: Source, key: str, new: Iterable[Record], now: Seconds) -> None:
         fresh = tuple(new)
         self.ledger.put(source, key, fresh, now)
         for record in fresh:
@@ -178,16 +182,14 @@ class Picture:
                 holders = self.ledger.holders(record.subnet, address)
                 if len(holders) > 1:
                     self.shared.update(dict.fromkeys(holders))
-        self.crowded.update(was, (record.subnet for record in fresh))
 
     def _see_ip(self, old: Ip | None, new: Ip | None, now: Seconds) -> Iterator[Key]:
         ip = new or old
         assert ip is not None  # noqa: S101 - a change has at least one side
         name = ip.metadata.name
-        was = {r.subnet for source, _, r in self.ledger.records_of(name) if source is Source.IP}
         recorded = self.granted(new) if new is not None else None
         self._remember(name, (new.metadata.uid, recorded) if new is not None and recorded is not None else None)
-        self._put(Source.IP, name, records.of_ip(new, recorded) if new is not None else (), now, was)
+        self._put(Source.IP, name, records.of_ip(new, recorded) if new is not None else (), now)
         self.announce(("ip", name))
         yield keys.reservation(name)
         for side in (old, new):
@@ -220,9 +222,9 @@ class Picture:
             key = f"{side.metadata.namespace}/{side.metadata.name}"
             if side is new:
                 said = records.of_pod(side, port) if takes_part(side) else ()
-                self._put(Source.POD, key, said, now, ())
+                self._put(Source.POD, key, said, now)
             elif new is None:
-                self._put(Source.POD, key, (), now, {r.subnet for _, _, r in self.ledger.records_of(port)})
+                self._put(Source.POD, key, (), now)
             yield keys.pod(*owner)
             if self.ips.get("", port) is not None:
                 yield keys.reservation(port)
@@ -275,8 +277,7 @@ class Picture:
         said: tuple[Record, ...] = ()
         if new is not None:
             said = records.of_row(new, (new.switch,) if new.switch else self._candidates(new))
-        was = {r.subnet for source, _, r in self.ledger.records_of(name) if source is Source.PORT}
-        self._put(Source.PORT, name, said, now, was)
+        self._put(Source.PORT, name, said, now)
         self.announce(("port", name))
         for side in (old, new):
             if side is not None and (owner := _owner_of_row(side)) is not None:

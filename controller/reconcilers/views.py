@@ -85,6 +85,8 @@ class Views:
 
     def _patient(self, key: Key, subnet_name: str) -> bool:
         """Whether others have waited longer for room in that subnet, and there is not enough for all."""
+        if not len(self.waiting):
+            return False
         plan = self.picture.ledger.plan(subnet_name)
         free = min((self.picture.ledger.free_count(subnet_name, f) for f in plan.families), default=0) if plan else 0
         return self.waiting.patient(key, subnet_name, free)
@@ -92,7 +94,7 @@ class Views:
     def _rivals(self, name: str, recorded: Recorded) -> tuple[str, ...]:
         """Everybody else who claims an address of this IP."""
         found: dict[str, None] = {}
-        for text in (recorded.v4_ip_address, recorded.v6_ip_address):
+        for text in filter(None, (recorded.v4_ip_address, recorded.v6_ip_address)):
             try:
                 address = parse_address(text)
             except Malformed:

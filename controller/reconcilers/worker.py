@@ -303,7 +303,6 @@ class Worker:
 
         def lay() -> None:
             now = clock.now()
-            picture.crowded.update(record.subnet for record in said)
             picture.ledger.put(Source.OTHER, f"ghost of {name}", (), now)
             self._after_news(now)
 

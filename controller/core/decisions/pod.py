@@ -65,6 +65,10 @@ def decide(view: View, now: Seconds) -> Decision:
         decision = _serve(view, bidder, mine, now)
     except Refused as refused:
         decision = _refuse(bidder, refused.message, refused.waits)
+    others = [] if _has_nics(view) else [h for h in view.held if h.port != bidder.port]
+    released = [effect for held in others for effect in _release(view, held)]
+    if released:
+        decision = replace(decision, effects=(*released, *decision.effects))
     if mine.promised and not any(isinstance(effect, Promise) for effect in decision.effects):
         decision = replace(decision, effects=(Withdraw(mine.port), *decision.effects))
     strays = [b for b in view.bidders if not b.joins(bidder)]
@@ -73,6 +77,11 @@ def decide(view: View, now: Seconds) -> Decision:
         tells = (*decision.tells, *(tell for r in refusals for tell in r.tells))
         return replace(decision, tells=tells, refusal=decision.refusal or refusals[0].refusal)
     return decision
+
+
+def _has_nics(view: View) -> bool:
+    """True if a live pod may have further NICs: theirs are not judged here."""
+    return any(naming.NETWORKS in b.object.metadata.annotations for b in view.bidders)
 
 
 def _stray(stray: Bidder, leader: Bidder) -> Message:
@@ -169,7 +178,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
             return Decision(waits=place.waits)
         raise Refused(place.problem, place.waits)
     assert place.plan is not None  # noqa: S101 - a place without a problem has a plan
-    if not naming.is_ovn(place.provider):
+    if place.provider != naming.OVN and not bidder.running:  # other providers are for further NICs
         why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
         raise Refused(why, place.waits)
     if not place.switch:
