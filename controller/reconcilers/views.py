@@ -85,7 +85,7 @@ class Views:
 
     def _patient(self, key: Key, subnet_name: str) -> bool:
         """Whether others have waited longer for room in that subnet, and there is not enough for all."""
-        if not len(self.waiting):
+        if len(self.waiting) == 0:
             return False
         plan = self.picture.ledger.plan(subnet_name)
         free = min((self.picture.ledger.free_count(subnet_name, f) for f in plan.families), default=0) if plan else 0
