@@ -113,7 +113,7 @@ class Checkers:
             for owner in owners:
                 if owner != newest:
                     self._share(spot, newest, owner, mine=mine)
-            if mine and not is_mac(spot.address):
+            if mine and not is_mac(spot.address) and not owners[newest].forced:
                 self._legal(spot, newest, by)
                 self._cooled(spot, newest, by)
 
@@ -204,7 +204,7 @@ class Checkers:
         ip = self.universe.store.get(Kind.IP, "", name)
         grant = self.book.grants.get(meta(ip)["uid"]) if ip is not None else None
         return (
-            ip is not None and not deleting(ip) and grant is not None and not grant.reserved
+            ip is not None and ours(ip) and not deleting(ip) and grant is not None and not grant.reserved
             and not grant.tainted and grant.fields["podType"] in RETAINED
         )  # fmt: skip
 
@@ -271,7 +271,7 @@ class Checkers:
         """The port of a live pod that has an address is never dropped, and never loses that address."""
         if old is None or not old.ours:
             return
-        for _, pod in self.universe.store.docs[Kind.POD].items():
+        for pod in self.universe.store.docs[Kind.POD].values():
             if port_of(pod) != name or not alive(pod):
                 continue
             has = pod_spots(pod)

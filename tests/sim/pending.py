@@ -81,9 +81,8 @@ class Judge:
             yield f"{name} has no IP object"
         elif deleting(ip) or not self.oracle.held(ip):
             yield from self._beside(name, pod, ip)
-        elif self.oracle.is_ordinary(ip):
-            if fields_of(ip) != {**fields_of(ip), **_fields(pod)}:
-                yield f"{name} has {_fields(pod)}, its IP {fields_of(ip)}"
+        elif self.oracle.is_ordinary(ip) and fields_of(ip) != {**fields_of(ip), **_fields(pod)}:
+            yield f"{name} has {_fields(pod)}, its IP {fields_of(ip)}"
 
     def _beside(self, name: str, pod: Doc, ip: Doc) -> Iterator[str]:
         """A live pod beside an IP of its name that is not its own: it waits for its end, or was refused."""
@@ -171,9 +170,8 @@ class Judge:
 
     # -- subnets -----------------------------------------------------------------------------------
     def _subnet(self, name: str, subnet: Doc) -> Iterator[str]:
-        users = sorted(
-            {o for s, cs in self.book.claims.items() if s.subnet == name for o in (c.owner for c in cs.values())}
-        )
+        users = {c.owner for s, cs in self.book.claims.items() if s.subnet == name for c in cs.values()}
+        users |= {owner for s, owners in self.oracle.lingering().items() if s.subnet == name for owner in owners}
         if deleting(subnet):
             if not users and not OUR_FINALIZERS.isdisjoint(finalizers(subnet)):
                 yield f"subnet {name} is being deleted, nobody uses it, and our finalizer is on it: {subnet}"
@@ -205,6 +203,8 @@ class Judge:
         whole = set(range(family.first, family.last + 1))
         closed = {value for value in whole if family.shut(value)}
         told, told_free = _expand(using[1]), _expand(free[1])
+        lingering = {number(s.address) for s in self.oracle.lingering() if s.subnet == name and not is_mac(s.address)}
+        true |= lingering & told
         if told != (true & whole) - closed or told_free != whole - closed - true:
             yield f"subnet {name}: used {using} and available {free}, true owners are {sorted(map(str, spots))}"
         elif using[0] != len(told) or free[0] != len(told_free):

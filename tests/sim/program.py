@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from controller.ports import World
     from tests.sim.world import SimWorld
 
+RESYNC: Final = 600.0  # longer than the calm: most of what is missed is then missed for good
 _universes: list[SimWorld] = []
 
 
 def controller(world: World, identity: str, universe: SimWorld) -> Controller:
     """One life of the controller; whatever it logs as an error breaks the universe."""
     _universes[:] = [universe]
-    return Controller(world, Tuning(identity=identity, workers=16))
+    return Controller(world, Tuning(identity=identity, workers=16, resync_s=RESYNC))
 
 
 def _verdict(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:

@@ -185,15 +185,10 @@ class Book:
         elif not grant.reserved and commit.old is not None and spec(commit.old) != spec(doc):
             edited = fields_of(commit.old) != fields_of(doc)
             grant.tainted = not by_controller and (edited or grant.tainted)
-            grant.unsure = grant.tainted
+            grant.unsure = grant.tainted  # and for as long as it is a reservation
             grant.fields = fields_of(doc) if by_controller or grant.tainted else grant.fields
-        elif (
-            grant.unsure
-            and commit.old is not None
-            and meta(commit.old).get("generation") != meta(doc).get("generation")
-        ):
-            grant.fields, grant.unsure = fields_of(doc), not by_controller
-            grant.tainted = grant.unsure
+        elif grant.unsure:
+            grant.fields = fields_of(doc)
         if label in ("true", "false") and grant.reserved != (label == "true"):
             grant.reserved, grant.decided_at = label == "true", now
         if deleting(doc) and not grant.deleted_by:

@@ -24,14 +24,14 @@ from tests.sim.users import Users
 from tests.sim.world import Options, SimWorld
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
 
 
 CHAOS: Final = 320.0
-CALM: Final = 420.0
-DRAIN: Final = 150.0
-SILENCE: Final = 3600.0
+CALM: Final = 300.0
+DRAIN: Final = 1.3 * program.RESYNC  # what only a resync tells is told by then
+SILENCE: Final = 1800.0
 
 
 class Program(Protocol):

@@ -129,7 +129,7 @@ class Users:
         if self._rng.random() < 0.3:
             metadata["labels"] = {RESERVED: "true", "team": "blue"}
         if self._rng.random() < 0.1:
-            metadata["finalizers"] = ["example.com/backup"] if "v4IpAddress" not in wanted else []
+            metadata["finalizers"] = ["example.com/backup"]
         if self._rng.random() < 0.02:
             metadata["labels"] = {RESERVED: "false"}
         self._store.create(Kind.IP, "", name, {"metadata": metadata, "spec": wanted}, "user")
@@ -188,8 +188,9 @@ class Users:
         return labels(ip).get(RESERVED) != "false" and told
 
     def _used(self, ip: Doc) -> bool:
+        """True for an ordinary IP of a pod that is there."""
         pods = self._store.docs[Kind.POD].values()
-        return any(port_of(pod) == meta(ip)["name"] for pod in pods)
+        return labels(ip).get(RESERVED) == "false" and any(port_of(pod) == meta(ip)["name"] for pod in pods)
 
     def tear_off_a_finalizer(self) -> None:
         """Remove our finalizer by force, mostly from what is being deleted; or put the old name in its place."""

@@ -198,4 +198,4 @@ class SimWorld:
         return self._digest.hexdigest()[:16]
 
 
-__all__ = ["API", "NB", "BIG_BANG", "SYSTEM_NAMESPACE", "Options", "SimClock", "SimWorld"]
+__all__ = ["API", "BIG_BANG", "NB", "SYSTEM_NAMESPACE", "Options", "SimClock", "SimWorld"]
