@@ -167,8 +167,9 @@ def make_row(
     address: str = "10.0.0.2", mac: str = MAC, name: str = "web.default", pod: str = "default/web", **more: str
 ) -> PortRow:
     """A port of ours in net, as the database shows it."""
-    ids = {"vendor": "kube-ovn", "ls": "net", "pod": pod, "pod-uid": "pod-uid"} | more
-    kept = tuple(sorted((k.replace("_", "-"), v) for k, v in ids.items() if v))
+    ids = {"vendor": "kube-ovn", "ls": "net", "pod": pod, "pod-uid": "pod-uid"}
+    ids |= {k.replace("_", "-"): v for k, v in more.items()}
+    kept = tuple(sorted((k, v) for k, v in ids.items() if v))
     return PortRow(name, (f"{mac} {address}",), kept, uuid="row-uuid")
 
 

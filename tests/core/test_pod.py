@@ -1,0 +1,539 @@
+"""decide() for one owner of pods: its port gets an address, or its ports are let go (contract §4, §5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller.core import naming
+from controller.core.catalogue import Reason, say
+from controller.core.decisions.placement import Ask, Entry, Place
+from controller.core.decisions.pod import SCHEDULING_GRACE, decide
+from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Promise, Withdraw
+from controller.core.ipam import Source
+from controller.core.objects import Kind, Pod
+from tests.core.test_placement import MISSING
+from tests.core.worlds import (
+    GRANTED,
+    MAC,
+    MAC2,
+    NOTE,
+    NOW,
+    ORDINARY,
+    OURS,
+    RESERVED,
+    STS,
+    VM,
+    asks,
+    bidder_of,
+    book_of,
+    granted_ip,
+    held_by,
+    hold,
+    make_ip,
+    make_pod,
+    make_row,
+    make_subnet,
+    names,
+    notes_of,
+    num,
+    patch_of,
+    place_of,
+    pod_view,
+    recorded,
+    told,
+)
+
+NET = make_subnet()
+ALLOCATED = ["Promise", "PutPort", "CreateIP", "PatchPod"]
+OWN = granted_ip(labels={**GRANTED, **ORDINARY})  # the pod's own IP
+
+
+def decided(*pods: Pod, **view: Any) -> Decision:
+    return decide(pod_view(*pods, **view), NOW)
+
+
+def with_ask(ask: Ask | None, pod: Pod | None = None, **view: Any) -> Decision:
+    bidder = bidder_of(pod or make_pod(), ask=ask, unreadable=ask is None)
+    return decided(bidders=(bidder,), **view)
+
+
+def address(decision: Decision) -> str:
+    """What the pod's annotations will say."""
+    return str(patch_of(decision, Kind.POD)["metadata"]["annotations"][NOTE + "ip_address"])
+
+
+def refused(decision: Decision) -> Reason:
+    """Told on the pod under the exact reason and under Kube-OVN's name; nothing is written."""
+    assert decision.refusal is not None
+    assert told(decision) == [str(decision.refusal.reason), "AcquireAddressFailed"]
+    assert [e for e in decision.effects if not isinstance(e, Withdraw)] == []
+    return decision.refusal.reason
+
+
+# -- on the way up ---------------------------------------------------------------------------------
+
+
+def test_a_pod_gets_port_then_ip_then_annotations() -> None:
+    """Rule 3: so that any prefix can be resumed; the promise comes before everything."""
+    decision = decided(make_pod())
+
+    assert names(decision) == ALLOCATED
+    assert isinstance(decision.effects[0], Promise)
+    assert address(decision) == "10.0.0.2"
+    assert told(decision) == ["PodNetworkAllocated"]
+
+
+def test_a_pod_without_a_node_waits_a_moment_for_one() -> None:
+    """One patch then carries `routed` too; after the grace it is served without."""
+    young = decided(make_pod(node=""), age=0.5)
+
+    assert young == Decision(requeue_after=SCHEDULING_GRACE - 0.5)
+    assert decided(make_pod(node=""), age=-5.0).requeue_after == SCHEDULING_GRACE
+    late = decided(make_pod(node=""), age=SCHEDULING_GRACE)
+    assert NOTE + "routed" not in patch_of(late, Kind.POD)["metadata"]["annotations"]
+
+
+def test_a_pod_that_was_cut_off_gets_nothing_any_more() -> None:
+    """Until it is made anew (--protect-in-use=false)."""
+    assert decided(make_pod(notes={naming.CUT_OFF: "true"})) == Decision()
+
+
+@pytest.mark.parametrize(
+    ("place", "topic"),
+    [
+        (Place("net", None, None, switch=False, problem=MISSING), ("subnet", "net")),
+        (place_of(NET, switch=False), ("switch", "net")),
+        (place_of(make_subnet(provider="n.d.ovn")), ("subnet", "net")),
+        (place_of(make_subnet(provider="n.d", vpc="")), ("subnet", "net")),
+    ],
+)
+def test_a_subnet_that_cannot_be_used_is_waited_for(place: Place, topic: tuple[str, ...]) -> None:
+    """Missing, without its switch, or of a provider whose ports have other names."""
+    decision = decided(make_pod(), place=place)
+
+    assert refused(decision) is Reason.SUBNET_NOT_FOUND
+    assert decision.waits == (topic,)
+
+
+def test_a_running_pod_goes_on_without_its_subnet() -> None:
+    """What is wrong with the Subnet is said there; nobody's network is taken."""
+    place = Place("net", None, None, switch=False, problem=MISSING)
+    decision = decided(make_pod(notes=notes_of()), place=place)
+
+    assert decision == Decision(waits=(("subnet", "net"),))
+
+
+def test_a_deprecated_vip_is_said_with_the_way_out() -> None:
+    """The message names the IP to make (contract §8)."""
+    decision = decided(make_pod(notes={"vip": "v"}))
+
+    assert refused(decision) is Reason.VIP_DEPRECATED
+    assert decision.refusal is not None
+    assert "web.default" in decision.refusal.text
+
+
+def test_a_name_that_no_ip_can_have_is_said() -> None:
+    """`<pod>.<namespace>` may be longer than what the API takes."""
+    long = make_pod("w" * 253)
+
+    assert refused(decided(long)) is Reason.INVALID_SPEC
+
+
+def test_a_foreign_port_of_that_name_is_in_the_way() -> None:
+    """Bug row 54: it is never changed; its end wakes the pod."""
+    decision = decided(make_pod(), held=(held_by(row=make_row(vendor="x")),))
+
+    assert refused(decision) is Reason.INVALID_SPEC
+    assert decision.waits == (("port", "web.default"),)
+
+
+def test_annotations_that_cannot_be_read_are_said_once() -> None:
+    """Kube-OVN's reason for it is the exact one already."""
+    message = say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key="ip_address", why="x")
+    decision = with_ask(None, unreadable=message)
+
+    assert told(decision) == ["ValidatePodNetworkFailed"]
+    assert decision.refusal == message
+    assert names(with_ask(None)) == ALLOCATED
+
+
+# -- which address ---------------------------------------------------------------------------------
+
+
+def test_the_reservations_address_comes_first() -> None:
+    """With its MAC; only the node is written into the IP (contract §3, Use)."""
+    decision = decided(make_pod(), held=(held_by(granted_ip("10.0.0.5")),))
+
+    assert names(decision) == ["Promise", "PutPort", "PatchIP", "PatchPod"]
+    assert address(decision) == "10.0.0.5"
+    assert patch_of(decision)["spec"] == {"nodeName": "node-a"}
+
+
+def test_a_reservation_of_kube_ovns_with_an_upper_case_mac_is_used() -> None:
+    """The user document shows such an IP."""
+    decision = decided(make_pod(), held=(held_by(granted_ip(mac="00:00:00:86:C6:36")),))
+
+    assert patch_of(decision, Kind.POD)["metadata"]["annotations"][NOTE + "mac_address"] == "00:00:00:86:c6:36"
+
+
+def test_a_grant_that_cannot_be_read_ends_nothing() -> None:
+    """Law 1: whatever a View says, there is a Decision."""
+    broken = held_by(granted_ip(), promised=False)
+    broken = type(broken)(broken.port, broken.ip, None, recorded("nonsense"))
+
+    assert refused(decided(make_pod(), held=(broken,))) is Reason.RESERVATION_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("pod", "ip"),
+    [
+        (make_pod(), granted_ip(pod_type="StatefulSet")),
+        (make_pod("virt-launcher-web-x", owner=VM), granted_ip()),
+        (make_pod(), granted_ip(namespace="team")),
+        (make_pod(), granted_ip(subnet="other")),
+    ],
+)
+def test_a_pod_that_does_not_agree_gets_no_address(pod: Pod, ip: Any) -> None:
+    """It is told which attribute differs, and retried as soon as either side changes (contract §3, Use)."""
+    decision = decided(pod, held=(held_by(ip),))
+
+    assert refused(decision) is Reason.RESERVATION_MISMATCH
+    assert decision.waits == (("ip", "web.default"),)
+
+
+def test_a_reserved_address_that_two_records_claim_is_not_used_again() -> None:
+    """Rule 5: who lives goes on, nobody else starts on it; its end wakes the pod. Both families count."""
+    book = book_of(NET, api__default="10.0.0.2")
+    decision = decided(make_pod(), book=book, held=(held_by(granted_ip()),))
+
+    assert refused(decision) is Reason.ADDRESS_CONFLICT
+    assert decision.waits == (("address", "net", "10.0.0.2"),)
+
+
+def test_a_terminating_ip_of_that_name_is_waited_for() -> None:
+    """Bug row 42: it is never taken up again."""
+    decision = decided(make_pod(), held=(held_by(granted_ip(deleting=True)),))
+
+    assert refused(decision) is Reason.RESERVATION_MISMATCH
+
+
+def test_a_request_of_that_name_is_served_first() -> None:
+    """The pod waits in silence until the reservation is granted, or says why it is not."""
+    held = (held_by(make_ip()),)
+    why = say(Reason.SUBNET_EXHAUSTED, "queued", subnet="net")
+
+    assert decided(make_pod(), held=held) == Decision(waits=(("ip", "web.default"),))
+    decision = decided(make_pod(), held=held, reservation_refusal=why)
+    assert refused(decision) is Reason.RESERVATION_MISMATCH
+    assert decision.refusal is not None
+    assert why.text in decision.refusal.text
+
+
+def test_somebody_elses_object_of_that_name_is_said() -> None:
+    """Bug rows 33 and 66: it occupies its address, nobody will grant it, so the pod must not wait in silence."""
+    foreign = make_ip(finalizers=("x.io/y",), v4_ip_address="10.0.0.2")
+    decision = decided(make_pod(), held=(held_by(foreign),))
+
+    assert refused(decision) is Reason.RESERVATION_MISMATCH
+    assert decision.refusal is not None
+    assert "x.io/y" in decision.refusal.text
+
+
+@pytest.mark.parametrize("more", [{"row": make_row("10.0.0.4")}, {"promised": True}])
+def test_a_request_that_came_while_the_allocation_was_under_way_is_adopted(more: dict[str, Any]) -> None:
+    """It ends as scenario 4 with the pod's address (contract §3)."""
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.4", Source.PORT, MAC)
+    ip = make_ip(labels=RESERVED)
+    decision = decided(make_pod(), book=book, held=(held_by(ip, **more),))
+
+    body = patch_of(decision)
+    assert body["spec"]["v4IpAddress"] == "10.0.0.4"
+    assert body["metadata"]["finalizers"] == list(OURS)
+
+
+def test_an_ordinary_ip_is_taken_up_again() -> None:
+    """Its own former record: same address, no second one."""
+    book = book_of(NET, web__default="10.0.0.4")
+    own = granted_ip("10.0.0.4", labels={**GRANTED, **ORDINARY})
+
+    assert address(decided(make_pod(), book=book, held=(held_by(own),))) == "10.0.0.4"
+    torn = make_ip(labels=ORDINARY)
+    assert names(decided(make_pod(), held=(held_by(torn),)))[2] == "PatchIP"
+
+
+def test_an_address_and_a_mac_are_asked_for_by_annotation() -> None:
+    """Taken exactly, or refused with the owner's name."""
+    decision = with_ask(asks("10.0.0.6", mac=MAC2))
+
+    assert address(decision) == "10.0.0.6"
+    book = book_of(NET, api__default="10.0.0.6")
+    assert refused(with_ask(asks("10.0.0.6"), book=book)) is Reason.ADDRESS_CONFLICT
+
+
+def test_a_list_gives_the_first_free_entry() -> None:
+    """What it has already comes first; if none is free, any of them coming free wakes it."""
+    pool = asks(pool=("10.0.0.4", "10.0.0.5"))
+    taken = book_of(NET, api__default="10.0.0.4")
+    full = book_of(NET, api__default="10.0.0.4", two__default="10.0.0.5")
+    mine = book_of(NET, web__default="10.0.0.5")
+
+    assert address(with_ask(pool)) == "10.0.0.4"
+    assert address(with_ask(pool, book=taken)) == "10.0.0.5"
+    assert address(with_ask(pool, book=mine)) == "10.0.0.5"
+    decision = with_ask(pool, book=full)
+    assert refused(decision) is Reason.ADDRESS_CONFLICT
+    assert {("address", "net", "10.0.0.4"), ("address", "net", "10.0.0.5"), ("plan", "net")} <= set(decision.waits)
+
+
+@pytest.mark.parametrize(("ordinal", "gets"), [(0, "10.0.0.4"), (1, "10.0.0.5"), (2, None)])
+def test_a_stateful_sets_pod_has_the_entry_of_its_ordinal(ordinal: int, gets: str | None) -> None:
+    """kube-ovn-behaviour §8.8."""
+    decision = with_ask(asks(pool=("10.0.0.4", "10.0.0.5")), make_pod(f"web-{ordinal}", owner=STS))
+
+    if gets is None:
+        assert refused(decision) is Reason.ADDRESS_CONFLICT
+    else:
+        assert address(decision) == gets
+
+
+def test_a_full_subnet_is_waited_for_in_order() -> None:
+    """As a reservation does; time is left as `requeue_after` when time alone will do."""
+    full = book_of(NET, a="10.0.0.2", b="10.0.0.3", c="10.0.0.4", d="10.0.0.5", e="10.0.0.6")
+    cooling = book_of(NET, a="10.0.0.2")
+    cooling.put(Source.IP, f"{Source.IP}/a", (), NOW - 10)
+
+    assert refused(decided(make_pod(), book=full)) is Reason.SUBNET_EXHAUSTED
+    assert decided(make_pod(), patient=True).waits == (("space", "net"),)
+    assert with_ask(asks("10.0.0.2"), book=cooling).requeue_after == 20.0
+
+
+def test_a_new_pod_of_an_old_name_gets_a_fresh_address() -> None:
+    """Its row was made for another pod (bug row 52); StatefulSets' and VMs' keep theirs."""
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.2", Source.PORT, MAC)
+    former = held_by(row=make_row(pod_uid="former"))
+    vm = make_pod("virt-launcher-web-x", owner=VM)
+
+    assert address(decided(make_pod(), book=book, held=(former,))) == "10.0.0.3"
+    assert address(decided(vm, book=book, held=(former,))) == "10.0.0.2"
+    assert address(decided(make_pod(), book=book, held=(held_by(row=make_row()),))) == "10.0.0.2"
+
+
+def test_a_new_pod_takes_its_former_address_when_nothing_else_is_left() -> None:
+    """Nobody else would ever let go of it: waiting for space would never end (bug row 67)."""
+    book = book_of(NET, a="10.0.0.3", b="10.0.0.4", c="10.0.0.5", d="10.0.0.6")
+    hold(book, "web.default", "10.0.0.2", Source.PORT, MAC)
+
+    assert address(decided(make_pod(), book=book, held=(held_by(row=make_row(pod_uid="former")),))) == "10.0.0.2"
+
+
+def test_a_promise_that_nothing_comes_of_is_withdrawn() -> None:
+    """However often it fails, it holds nothing in the end (bug row 22)."""
+    held = (held_by(promised=True),)
+    decision = with_ask(asks("10.9.0.1"), held=held)
+
+    assert decision.effects == (Withdraw("web.default"),)
+
+
+# -- a pod that runs -------------------------------------------------------------------------------
+
+
+def running(address: str = "10.0.0.2", mac: str = MAC, **notes: str) -> Pod:
+    return make_pod(notes=notes_of(address, mac, **notes))
+
+
+def at_rest() -> dict[str, Any]:
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.2", Source.PORT, MAC)
+    ip = granted_ip(labels={**GRANTED, **ORDINARY, naming.NODE_LABEL: "node-a"}, node_name="node-a")
+    return {"book": book, "held": (held_by(ip, make_row()),)}
+
+
+def test_a_running_pod_at_rest_needs_nothing() -> None:
+    """Rule 4."""
+    assert decided(running(), **at_rest()) == Decision()
+
+
+def test_a_running_pod_keeps_its_address_wherever_the_cidr_goes() -> None:
+    """Users outside the new range are kept (contract §6)."""
+    moved = make_subnet(cidr="10.7.0.0/29")
+
+    assert decided(running(), **at_rest(), place=place_of(moved)) == Decision()
+
+
+def test_a_running_pod_whose_records_are_gone_gets_them_back() -> None:
+    """Port and IP are made again from what the pod says, if nobody else has it."""
+    decision = decided(running())
+    book = book_of(NET, api__default="10.0.0.2")
+
+    assert names(decision) == ["Promise", "PutPort", "CreateIP"]
+    assert decision.tells == ()
+    assert refused(decided(running(), book=book)) is Reason.ADDRESS_CONFLICT
+
+
+@pytest.mark.parametrize(("address", "mac"), [("", MAC), ("10.0.0.2", ""), ("", "")])
+def test_what_a_running_pods_annotations_lost_is_put_back(address: str, mac: str) -> None:
+    """Missing data is no evidence (bug row 29): its port is not touched."""
+    decision = decided(running(address, mac), **at_rest())
+
+    assert names(decision) == ["PatchPod"]
+    notes = patch_of(decision, Kind.POD)["metadata"]["annotations"]
+    assert notes.get(NOTE + "ip_address", "10.0.0.2") == "10.0.0.2"
+    assert notes.get(NOTE + "mac_address", MAC) == MAC
+
+
+@pytest.mark.parametrize(("address", "mac"), [("", MAC), ("10.0.0.2", ""), ("nonsense", MAC), ("10.0.0.2", "x")])
+def test_a_running_pod_that_nobody_can_tell_the_address_of_is_left_alone(address: str, mac: str) -> None:
+    """And told; a guess would cut its network."""
+    decision = decided(running(address, mac))
+
+    assert decision.effects == ()
+    assert told(decision) == ["ValidatePodNetworkFailed"]
+
+
+def test_a_mac_that_belongs_to_another_is_not_taken_from_an_annotation() -> None:
+    """Anybody may write annotations; the records of the pod's own port go on."""
+    view = at_rest()
+    hold(view["book"], "api.default", "10.0.0.3", mac=MAC2)
+    decision = decided(running(mac=MAC2), **view)
+
+    assert patch_of(decision, Kind.POD)["metadata"]["annotations"] == {NOTE + "mac_address": MAC}
+
+
+def test_a_running_pod_goes_on_beside_a_reservation_of_another_address() -> None:
+    """Both are marked, neither moves (contract §3)."""
+    view = at_rest() | {"held": (held_by(granted_ip("10.0.0.5"), make_row()),)}
+
+    assert decided(running(), **view) == Decision()
+
+
+# -- several pods of one VM ------------------------------------------------------------------------
+
+
+def vm_pod(name: str, notes: dict[str, str] | None = None) -> Pod:
+    return make_pod(name, owner=VM, uid=name, notes=notes)
+
+
+def test_source_and_target_of_a_migration_share_port_and_address() -> None:
+    """Each is told by its own annotations (contract §5)."""
+    source = vm_pod("source", notes_of(virtualmachine="web"))
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.2", Source.PORT, MAC)
+    decision = decided(
+        vm_pod("target"), source, book=book, held=(held_by(row=make_row(pod_uid="source")),)
+    )  # the one that runs leads
+
+    assert names(decision) == ["CreateIP", "PatchPod"]
+    assert address(decision) == "10.0.0.2"
+    assert [t.name for t in decision.tells] == ["target"]
+
+
+def test_a_sibling_that_wants_something_else_waits_and_is_told() -> None:
+    """INV-1 also during migration (bug row 58)."""
+    stray = bidder_of(vm_pod("target"), subnet="other")
+    leader = bidder_of(vm_pod("source"))
+    decision = decided(bidders=(stray, leader))
+
+    assert names(decision) == ALLOCATED
+    assert told(decision) == ["PodNetworkAllocated", "ReservationMismatch", "AcquireAddressFailed"]
+    assert decision.refusal is not None
+    assert "default/source" in decision.refusal.text
+
+
+# -- on the way down -------------------------------------------------------------------------------
+
+
+def test_a_pod_that_is_gone_leaves_port_first() -> None:
+    """Then its IP object, of the version that was seen; the finalizer is its own key's (Rule 3)."""
+    decision = decided(held=(held_by(OWN, make_row()),))
+
+    assert decision == Decision((DropPort(make_row()), Delete(Kind.IP, "", "web.default", "ip-uid", "7")))
+
+
+def test_absence_from_a_replica_is_no_proof() -> None:
+    """A live read comes before everything, unless this process saw the pod go (contract §7)."""
+    decision = decided(held=(held_by(OWN, make_row()),), gone_proved=False)
+
+    assert decision.effects[0] == ConfirmGone("default", "web")
+    assert names(decision) == ["ConfirmGone", "DropPort", "DeleteIP"]
+    assert decided(held=(held_by(promised=True),), gone_proved=False).effects == (Withdraw("web.default"),)
+
+
+def test_a_finished_pod_is_told_that_its_address_is_free() -> None:
+    """Kube-OVN's reason; nobody is told twice."""
+    finished = make_pod(phase="Succeeded", restart_policy="Never")
+
+    assert told(decided(held=(held_by(OWN),), finished=finished)) == ["PodNetworkReleased"]
+    assert told(decided(held=(), finished=finished)) == []
+
+
+def test_a_live_pod_of_another_network_keeps_everything() -> None:
+    """It may still have NICs of ours."""
+    assert decided(held=(held_by(OWN, make_row()),), bystanders=True) == Decision()
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        granted_ip(),
+        make_ip(labels=ORDINARY),
+        make_ip(finalizers=("x.io/y",), v4_ip_address="10.0.0.2"),
+        granted_ip(labels=ORDINARY, deleting=True),
+        granted_ip(labels={}),
+        granted_ip(name="other.default", labels=ORDINARY),
+        make_ip("node-a", finalizers=OURS, labels=ORDINARY, namespace="", pod_name="a"),
+    ],
+)
+def test_only_a_pods_own_ip_ends_with_it(ip: Any) -> None:
+    """Never a reservation, a foreign or terminating object, or one that only says it is ours (contract §7)."""
+    assert decided(held=(held_by(ip, port=ip.metadata.name),)) == Decision()
+
+
+def test_a_reservations_port_goes_and_its_ip_stays() -> None:
+    """Deleting the pod keeps the IP object, the address and the MAC (contract §3)."""
+    assert names(decided(held=(held_by(granted_ip(), make_row()),))) == ["DropPort"]
+
+
+@pytest.mark.parametrize(
+    "row", [make_row(vendor="x"), make_row(pod="default/other"), make_row()._replace(type="router")]
+)
+def test_a_port_of_somebody_else_stays(row: Any) -> None:
+    """A record is only ever released by its owner's identity (Rule 1)."""
+    assert decided(held=(held_by(row=row),)) == Decision()
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "VirtualMachine"])
+def test_a_retained_address_outlives_its_pod(kind: str) -> None:
+    """IP object, address, MAC and port (contract §5), also when its finalizer was torn off."""
+    kept = granted_ip(labels=ORDINARY, pod_type=kind)
+    torn = granted_ip(labels=ORDINARY, pod_type=kind, finalizers=())
+    bare = granted_ip(labels={}, pod_type=kind, finalizers=())
+
+    for ip in (kept, torn, bare):
+        assert decided(held=(held_by(ip, make_row()),)) == Decision()
+    assert names(decided(held=(held_by(bare, make_row("10.0.0.9")),))) == ["DropPort"]
+    going = granted_ip(labels=ORDINARY, pod_type=kind, deleting=True)
+    assert names(decided(held=(held_by(going, make_row()),))) == ["DropPort"]
+    assert decided(held=(held_by(bare),)) == Decision()
+
+
+def test_a_port_of_a_former_network_goes_while_the_pod_lives() -> None:
+    """Bug row 51: after convergence there is one port, that of its own name; unless it has further NICs."""
+    old = held_by(row=make_row(name="old.default"), port="old.default")
+    view = at_rest()
+    view["held"] = (*view["held"], old)
+
+    assert names(decided(running(), **view)) == ["DropPort"]
+    many = make_pod(notes=notes_of() | {naming.NETWORKS: "default/net1"})
+    assert decided(many, **view) == Decision()
+
+
+def test_an_entry_of_both_families_is_one_ask() -> None:
+    """A list may pair them."""
+    dual = make_subnet(cidr="10.0.0.0/29,fd00::/125")
+    decision = with_ask(Ask(pool=(Entry(num("10.0.0.4"), num("fd00::4")),)), subnet=dual)
+
+    assert address(decision) == "10.0.0.4,fd00::4"
