@@ -105,7 +105,10 @@ class Atlas:
     # -- who overlaps whom -------------------------------------------------------------------------
 
     def _judge(self, name: str) -> set[str]:
-        """Let the subnet in, or say which older one it overlaps; younger ones in its way have to go."""
+        """Let the subnet in, or say which older one it overlaps.
+
+        Younger ones in its way have to go, and those that they kept out may come in.
+        """
         known = self._known[name]
         self._withdraw(name, known)
         known.overlap = None
@@ -124,7 +127,8 @@ class Atlas:
             self._withdraw(younger, self._known[younger])
         for cidr in _cidrs(known.layout):
             insort(self._spans.setdefault(_area(known.subnet, cidr), []), (cidr.network, cidr.broadcast, name))
-        return rivals.union(*(self._judge(r) for r in self._by_age(rivals)))
+        freed = {kept_out for rival in rivals for kept_out in self._refused_by.pop(rival, ())}
+        return rivals.union(freed, *(self._judge(one) for one in self._by_age(rivals | freed)))
 
     def _withdraw(self, name: str, known: _Known) -> None:
         for names in list(self._refused_by.values()) if known.overlap else ():
