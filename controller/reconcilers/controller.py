@@ -190,6 +190,9 @@ class Controller:
 
     def _enqueue(self, found: Iterable[Key], now: Seconds) -> None:
         for key in found:
+            if key.kind == keys.SUBNET_STATUS:  # the echo of its own write, too: never more often than it may be
+                self.worker.book_status(key.name, now)
+                continue
             lane, flow = self._urgency(key)
             self.queue.add(key, now, lane, flow)
 

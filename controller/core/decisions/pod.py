@@ -173,16 +173,9 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     if not bidder.running and not pod.spec.node_name and view.age < SCHEDULING_GRACE:
         return Decision(requeue_after=SCHEDULING_GRACE - max(view.age, 0.0))
     _check_pod(view, bidder, held)
-    if place.problem is not None:
-        if bidder.running:  # it has its network; what is wrong with its subnet is said on the subnet
-            return Decision(waits=place.waits)
-        raise Refused(place.problem, place.waits)
-    assert place.plan is not None  # noqa: S101 - a place without a problem has a plan
-    if place.provider != naming.OVN and not bidder.running:  # other providers are for further NICs
-        why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
-        raise Refused(why, place.waits)
-    if not place.switch:
-        raise Refused(say(Reason.SUBNET_NOT_FOUND, "switch", subnet=place.name), (("switch", place.name),))
+    unserved = _unserved(place, held, running=bidder.running)
+    if unserved is not None:
+        return unserved
     wait = _reservation_first(view, bidder, held)
     if wait is not None:
         return wait
@@ -190,6 +183,25 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     if isinstance(answer, ipam.Refusal):
         return _refuse(bidder, answer.message, answer.waits, answer.retry_after)
     return realise(Request(view.bidders, place, view.pod_nic_type), bidder, held, answer)
+
+
+def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:
+    """What keeps the subnet from serving: said to who wants an address, borne with by who has one.
+
+    The records of a running pod are kept whole in a subnet that is malformed or going, too: its address is in use.
+    """
+    if running:
+        waits = place.waits if place.subnet is None else (("switch", place.name),)
+        lost = place.subnet is None or (not place.switch and held.row is None)
+        return Decision(waits=waits) if lost else None
+    if place.problem is not None:
+        raise Refused(place.problem, place.waits)
+    if place.provider != naming.OVN:  # other providers are for further NICs
+        why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
+        raise Refused(why, place.waits)
+    if not place.switch:
+        raise Refused(say(Reason.SUBNET_NOT_FOUND, "switch", subnet=place.name), (("switch", place.name),))
+    return None
 
 
 def _check_pod(view: View, bidder: Bidder, held: Held) -> None:
@@ -236,12 +248,13 @@ def _reservation_first(view: View, bidder: Bidder, held: Held) -> Decision | Non
 
 def _choose(view: View, bidder: Bidder, held: Held, now: Seconds) -> Grant | ipam.Refusal:
     """The pod's address: what it runs with, its reservation, what it holds, what it asks for, or a free one."""
-    plan = view.place.plan if view.place else None
-    assert plan is not None  # noqa: S101 - checked by _serve
-    ask = bidder.ask or Ask()
+    place, ask = view.place, bidder.ask or Ask()
+    assert place is not None  # noqa: S101 - there is a place wherever there is a bidder
     want = ipam.Want(held.port, dice=view.dice, patient=view.patient, mac=ask.mac)
     if bidder.running:
-        return _again(view, plan, want, held, bidder.address, bidder.mac, now)
+        return _again(view, place, want, held, bidder.address, bidder.mac, now)
+    plan = place.plan
+    assert plan is not None  # noqa: S101 - who does not run is not served by a place with a problem
     if held.reserved and held.recorded is not None:
         recorded = held.recorded
         return _unshared(view, plan.name, held.port, binding.addresses(recorded), recorded.mac_address)
@@ -262,7 +275,7 @@ def _grant_of(addresses: str, mac: str) -> Grant:
 
 
 def _again(
-    view: View, plan: ipam.SubnetPlan, want: ipam.Want, held: Held, addresses: str, mac: str, now: Seconds
+    view: View, place: Place, want: ipam.Want, held: Held, addresses: str, mac: str, now: Seconds
 ) -> Grant | ipam.Refusal:
     """A running pod has what it runs with, wherever the subnet's CIDR went, if a record of ours says so too.
 
@@ -273,12 +286,14 @@ def _again(
     except Malformed as why:
         key = naming.PREFIX + "ip_address"
         raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why)) from None
-    kept = view.book.kept(plan.name, held.port)
+    kept = view.book.kept(place.name, held.port)
     grant = _completed(grant, kept)
     if (kept.v4, kept.v6) == (grant.v4, grant.v6):
         taken = any(port != held.port for port in view.book.mac_holders(grant.mac))
         return replace(grant, mac=kept.mac) if taken and kept.mac is not None else grant
-    named = ipam.choose(view.book, plan, replace(want, v4=grant.v4, v6=grant.v6, mac=grant.mac or None), now)
+    if place.plan is None:
+        raise Refused(place.problem or say(Reason.SUBNET_NOT_FOUND, "absent", subnet=place.name), place.waits)
+    named = ipam.choose(view.book, place.plan, replace(want, v4=grant.v4, v6=grant.v6, mac=grant.mac or None), now)
     return named if isinstance(named, ipam.Refusal) else grant
 
 
