@@ -187,6 +187,7 @@ class Bench:
     async def _phase(
         self, case: Case, subject: Subject, requests: list[Request], figures: Figures, *, gone: bool = False
     ) -> tables.Phase:
+        looked = time.perf_counter()
         before, stalls = await subject.counts(), None
         probe: asyncio.Task[None] | None = None
         if isinstance(subject, ControllerProcess) and case.rate is None:
@@ -211,6 +212,7 @@ class Bench:
             p99=times.p99,
             cpu_complete=busy,
             stall=stalls.longest if stalls else None,
+            seconds=time.perf_counter() - looked,
             strangers=max(0.0, others),
             **asdict(counts),
         )

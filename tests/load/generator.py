@@ -94,10 +94,10 @@ class Watcher:
         return self._gone
 
     async def quiet(self, seconds: float = 0.8, limit: float = 120.0) -> None:
-        """Until nothing has changed for that long."""
-        deadline = time.perf_counter() + limit
-        while (now := time.perf_counter()) - self.last < seconds:
-            if now > deadline:
+        """Until nothing has changed for that long, from now on."""
+        begin = time.perf_counter()
+        while (now := time.perf_counter()) - max(self.last, begin) < seconds:
+            if now > begin + limit:
                 raise Wrong(f"objects are still being written {limit:.0f} s after all was done")
             await asyncio.sleep(0.05)
 

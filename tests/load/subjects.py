@@ -193,7 +193,7 @@ class ControllerProcess(Subject):
 
 
 class Stalls:
-    """The longest time that /livez took to answer while this ran, asked 20 times a second."""
+    """The longest time that /livez took to answer while this ran, asked five times a second."""
 
     def __init__(self, subject: ControllerProcess) -> None:
         self._subject = subject
@@ -202,7 +202,7 @@ class Stalls:
     async def watch(self) -> None:
         while True:
             self.longest = max(self.longest, await asyncio.to_thread(_time, self._subject.port))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
 
 def _time(port: int) -> float:

@@ -65,6 +65,7 @@ class Phase:
     reads: int = 0
     transactions: int = 0
     errors: int = 0
+    seconds: float = 0.0  # between the two looks at the counters
     strangers: float = 0.0  # cores that were busy with something else, on average
 
 

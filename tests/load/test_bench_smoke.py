@@ -38,6 +38,12 @@ def test_a_pod_costs_two_writes_and_at_most_one_event(results: Results) -> None:
     assert up.events <= COUNT + 64  # those of the pods that warmed it up may come late
 
 
+def test_a_subnets_numbers_are_written_at_most_once_a_second(results: Results) -> None:
+    for figures in results.figures:
+        for phase in (figures.up, figures.down):
+            assert phase.subnet_writes <= phase.seconds + 1
+
+
 def test_many_pods_share_a_northbound_transaction(results: Results) -> None:
     for subject in ("floor", "controller"):
         assert 0 < _of(results, "pods", subject).up.transactions < COUNT
