@@ -62,7 +62,7 @@ class Applier:
                 assert_never(step)
 
     async def _commit(self, key: Key, effects: tuple[NbEffect, ...]) -> None:
-        northbound, epoch, settled = self._world.northbound, self._world.northbound.epoch, False
+        northbound, settled = self._world.northbound, False
         try:
             seq = await northbound.commit(effects)
             settled = True
@@ -75,7 +75,7 @@ class Applier:
             raise
         finally:
             if not settled:  # silence, or we were cancelled while it was under way
-                self._barrier.unknown_rows(key, epoch)
+                self._barrier.unknown_rows(key, northbound.epoch)
         for effect in effects:
             self._telemetry.wrote(type(effect).__name__)
 
