@@ -32,24 +32,22 @@ def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
     label = ip.metadata.labels.get(naming.RESERVED, "")
     if label == "false":
         return _of_spec(ip, "false") if ip.metadata.ours else None
-    kept = ip.status.recorded
-    base = kept if kept is not None and kept.reserved == "true" and _readable(kept) else memory
-    if base is None:
-        base = _of_spec(ip, "")
-        if not ip.metadata.ours or not _readable(base):
-            return None
-    return msgspec.structs.replace(base, reserved="true") if label == "true" else base
+    kept, spec = ip.status.recorded, _of_spec(ip, "")
+    told = (kept if kept is not None and kept.reserved == "true" else None, memory, spec if ip.metadata.ours else None)
+    base = next((one for one in told if one is not None and _readable(one)), None)
+    return msgspec.structs.replace(base, reserved="true") if base is not None and label == "true" else base
 
 
 def _readable(recorded: Recorded) -> bool:
-    """True if it names something, and nothing but addresses and a MAC (Kube-OVN's own may be in upper case)."""
+    """True if it names an address, and nothing but addresses and a MAC (Kube-OVN's own may be in upper case)."""
     texts = ((4, recorded.v4_ip_address), (6, recorded.v6_ip_address))
     try:
         fits = all(parse_address(text.lower()).family == family for family, text in texts if text)
-        mac = parse_mac(recorded.mac_address.lower()) if recorded.mac_address else None
+        if recorded.mac_address:
+            parse_mac(recorded.mac_address.lower())
     except Malformed:
         return False
-    return fits and (mac is not None or any(text for _, text in texts))
+    return fits and any(text for _, text in texts)
 
 
 def _of_spec(ip: Ip, reserved: str) -> Recorded:

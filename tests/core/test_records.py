@@ -39,8 +39,11 @@ def test_a_request_was_granted_nothing() -> None:
 
 
 def test_our_finalizer_without_an_address_is_no_grant() -> None:
-    """There is nothing to keep."""
-    assert records.granted(make_ip(labels=RESERVED, finalizers=OURS), None) is None
+    """There is nothing to keep, and nothing to remember when the address comes (it would be asked for without end)."""
+    bare = make_ip(labels=RESERVED, finalizers=OURS, mac_address=MAC)
+
+    assert records.granted(bare, None) is None
+    assert records.granted(granted_ip(), Recorded(subnet="net", mac_address=MAC, reserved="false")) == recorded()
 
 
 def test_without_status_or_memory_the_spec_is_what_was_granted() -> None:

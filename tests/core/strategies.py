@@ -1,0 +1,340 @@
+"""Arbitrary, also impossible, Views; and wreckage: states of a cluster that no controller would ever leave behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from controller.core import naming
+from controller.core.addresses import parse_mac
+from controller.core.catalogue import Message, Reason
+from controller.core.decisions import namespace as of_namespace
+from controller.core.decisions import pod as of_pod
+from controller.core.decisions import reservation as of_reservation
+from controller.core.decisions import subnet as of_subnet
+from controller.core.decisions.binding import Bidder
+from controller.core.decisions.placement import Ask, Entry, Place
+from controller.core.decisions.realise import Held
+from controller.core.effects import PutPort, PutSwitch
+from controller.core.ipam import Source
+from controller.core.objects import (
+    FINALIZER,
+    OLD_FINALIZER,
+    Condition,
+    Ip,
+    IpSpec,
+    IpStatus,
+    Kind,
+    LabelExpression,
+    LabelSelector,
+    Meta,
+    Namespace,
+    OwnerRef,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Recorded,
+    Subnet,
+    SubnetSpec,
+)
+from controller.core.rows import PortRow, SwitchRow
+from controller.machines.ledger import Ledger
+from tests.core.worlds import MAC, MAC2, NOTE, SLASH_29, STAMP, STS, VM, Tiny, hold, layout, make_subnet, place_of
+
+HOSTILE = (
+    "",
+    "x" * 253,
+    "x" * 70_000,
+    "näme-名前",
+    "\x00\ud800",
+    "a.b.c.d",
+    "{braces} %s",
+    ",;,",
+    "-",
+    naming.RESERVED,
+    "10.0.0.300",
+    "FD00::2",
+    "::ffff:10.0.0.2",
+    "00:00:00:86:C6:36",
+    "9" * 5000,
+)
+KNOWN = ("net", "other", "web", "default", "web-0", "web.default", "true", "false")
+FRIENDLY = ("10.0.0.2", "10.0.0.3", "fd00::2", "10.0.0.2,fd00::2", MAC, MAC2, "StatefulSet", "VirtualMachine")
+texts = st.sampled_from(KNOWN + FRIENDLY + HOSTILE) | st.text(max_size=6)
+stamps = st.none() | st.just(STAMP)
+keys = st.sampled_from([naming.RESERVED, naming.SUBNET_LABEL, naming.NODE_LABEL, naming.CUT_OFF, naming.NETWORKS])
+notes = st.sampled_from(
+    [NOTE + k for k in ("ip_address", "mac_address", "logical_switch", "allocated", "routed", "ip_pool", "vip")]
+)
+finalizers = st.lists(st.sampled_from([FINALIZER, OLD_FINALIZER, "x.io/y"]), max_size=3).map(tuple)
+owners = st.sampled_from([VM, STS, OwnerRef(kind="Node", name="a"), OwnerRef()])
+metas = st.builds(
+    Meta,
+    name=texts,
+    namespace=texts,
+    uid=st.sampled_from(["u1", "u2"]),
+    resource_version=st.just("7"),
+    generation=st.integers(0, 3),
+    deletion_timestamp=stamps,
+    labels=st.dictionaries(keys | texts, texts, max_size=3),
+    annotations=st.dictionaries(notes | keys, texts, max_size=6),
+    finalizers=finalizers,
+    owner_references=st.lists(owners, max_size=1).map(tuple),
+)
+grants = st.builds(Recorded, *(), **dict.fromkeys(Recorded.__struct_fields__, texts))
+conditions = st.lists(st.builds(Condition, type=texts, status=texts, reason=texts, message=texts), max_size=3).map(
+    tuple
+)
+ips = st.builds(
+    Ip,
+    metadata=metas,
+    spec=st.builds(IpSpec, **dict.fromkeys(IpSpec.__struct_fields__, texts)),
+    status=st.builds(IpStatus, conditions=conditions, recorded=st.none() | grants, used_by=texts),
+    fault=st.sampled_from(["", "", "broken"]),
+)
+pods = st.builds(
+    Pod,
+    metadata=metas,
+    spec=st.builds(PodSpec, node_name=st.sampled_from(["", "node-a"]), restart_policy=texts),
+    status=st.builds(PodStatus, phase=st.sampled_from(["", "Running", "Failed", "Succeeded"])),
+)
+lines = st.sampled_from([f"{MAC} 10.0.0.2", f"{MAC2} 10.0.0.3 fd00::3", MAC, "unknown", "10.0.0.4"]) | texts
+rows = st.builds(
+    PortRow,
+    name=texts,
+    addresses=st.lists(lines, max_size=2).map(tuple),
+    external_ids=st.dictionaries(
+        st.sampled_from(["vendor", "ls", "pod", "pod-uid"]), st.just("kube-ovn") | texts, max_size=4
+    ).map(lambda ids: tuple(sorted(ids.items()))),
+    type=st.sampled_from(["", "", "router"]),
+    uuid=st.just("row-uuid"),
+)
+messages = st.builds(Message, st.sampled_from(Reason), texts)
+NET = make_subnet()
+DUAL = make_subnet(cidr="10.0.0.0/29,fd00::/125")
+AWAY = make_subnet(provider="n.d", vpc="")
+
+
+@st.composite
+def places(draw: st.DrawFn) -> Place:
+    """As the atlas makes them: usable with a plan, or not with a reason."""
+    subnet = draw(st.sampled_from([NET, DUAL, AWAY]))
+    if draw(st.integers(0, 3)):
+        return place_of(subnet, switch=draw(st.booleans()))
+    return Place(draw(texts), draw(st.none() | st.just(subnet)), None, switch=False, problem=draw(messages))
+
+
+@st.composite
+def books(draw: st.DrawFn) -> Ledger:
+    """A ledger with anything in it."""
+    ledger = Ledger()
+    ledger.configure("net", layout(draw(st.sampled_from([NET, DUAL]))).plan)
+    for port in draw(st.lists(st.sampled_from(["web.default", "api.default", "x"]), max_size=3)):
+        address = draw(st.sampled_from(["10.0.0.2", "10.0.0.3", "10.0.0.4", "fd00::2"]))
+        hold(ledger, port, address, draw(st.sampled_from(Source)), draw(st.sampled_from(["", MAC, MAC2])))
+    return ledger
+
+
+entries = st.builds(Entry, st.none() | st.integers(0x0A000000, 0x0A000008), st.none() | st.integers(2**120, 2**128 - 1))
+asks = st.builds(
+    Ask,
+    st.none() | entries,
+    st.none() | st.sampled_from([parse_mac(MAC), parse_mac(MAC2)]),
+    st.lists(entries, max_size=2).map(tuple),
+)
+
+
+@st.composite
+def bidders(draw: st.DrawFn) -> Bidder:
+    """Claimants whose fields need not fit together."""
+    one = draw(pods)
+    owner = naming.owner_of(one) if draw(st.booleans()) else naming.Owner("default", "web")
+    port = draw(st.just("web.default") | texts)
+    running = draw(st.booleans())
+    return Bidder(
+        one, port, owner, naming.pod_type(one), draw(texts), draw(st.none() | asks), running, draw(texts), draw(texts)
+    )
+
+
+helds = st.builds(
+    Held, st.just("web.default") | texts, st.none() | ips, st.none() | rows, st.none() | grants, st.booleans()
+)
+
+
+@st.composite
+def pod_views(draw: st.DrawFn) -> of_pod.View:
+    """Any View of one owner; a place is there wherever there is a bidder."""
+    found = tuple(draw(st.lists(bidders(), max_size=2)))
+    return of_pod.View(
+        owner=naming.Owner("default", draw(st.just("web") | texts)),
+        bidders=found,
+        place=draw(places()) if found else None,
+        held=tuple(draw(st.lists(helds, max_size=3))),
+        book=draw(books()),
+        unreadable=draw(st.none() | messages),
+        reservation_refusal=draw(st.none() | messages),
+        gone_proved=draw(st.booleans()),
+        patient=draw(st.booleans()),
+        dice=draw(st.integers(0, 2**46)),
+        age=draw(st.sampled_from([-5.0, 0.0, 1.0, 100.0])),
+        bystanders=draw(st.booleans()),
+        finished=draw(st.none() | pods),
+    )
+
+
+reservation_views = st.builds(
+    of_reservation.View,
+    name=st.just("web.default") | texts,
+    ip=st.none() | ips,
+    row=st.none() | rows,
+    place=places(),
+    book=books(),
+    bidders=st.lists(bidders(), max_size=2).map(tuple),
+    recorded=st.none() | grants,
+    under_way=st.booleans(),
+    promised=st.booleans(),
+    patient=st.booleans(),
+    dice=st.integers(0, 2**46),
+    stamp=st.just(STAMP),
+    protect_in_use=st.booleans(),
+    port_in_doubt=st.booleans(),
+    others=st.lists(texts, max_size=2).map(tuple),
+)
+selectors = st.builds(
+    LabelSelector,
+    match_labels=st.dictionaries(texts, texts, max_size=2),
+    match_expressions=st.lists(
+        st.builds(LabelExpression, key=texts, operator=st.sampled_from(["In", "NotIn", "Exists", "?"])), max_size=2
+    ).map(tuple),
+)
+subnets = st.builds(
+    Subnet,
+    metadata=metas,
+    spec=st.builds(
+        SubnetSpec,
+        cidr_block=st.sampled_from([SLASH_29, "10.0.0.0/29,fd00::/125", "fd00::/127"]) | texts,
+        gateway=texts,
+        exclude_ips=st.lists(texts | st.just("10.0.0.2..10.0.0.4"), max_size=2).map(tuple),
+        provider=st.sampled_from(["", "ovn", "n.d", "n.d.ovn"]) | texts,
+        namespaces=st.lists(texts, max_size=2).map(tuple),
+        namespace_selectors=st.lists(selectors, max_size=2).map(tuple),
+    ),
+    fault=st.sampled_from(["", "", "", "broken"]),
+)
+
+
+@st.composite
+def subnet_views(draw: st.DrawFn) -> of_subnet.View:
+    """Any Subnet with the layout that it really has."""
+    subnet = draw(st.none() | subnets)
+    ids = draw(st.sampled_from([(("vendor", "kube-ovn"),), (("vendor", "x"),), ()]))
+    return of_subnet.View(
+        name=subnet.metadata.name if subnet else "net",
+        subnet=subnet,
+        layout=of_subnet.layout_of(subnet) if subnet else of_subnet.UNKNOWN,
+        overlap=draw(st.none() | messages),
+        switch=draw(st.none() | st.just(SwitchRow("net", ids, "switch-uuid"))),
+        usage=draw(st.none() | books().map(lambda book: book.usage("net"))),
+        users=tuple(draw(st.lists(texts, max_size=2))),
+        user_count=draw(st.integers(0, 2)),
+        stamp=STAMP,
+    )
+
+
+namespace_views = st.builds(
+    of_namespace.View,
+    st.none() | st.builds(Namespace, metadata=metas),
+    st.lists(subnets, max_size=2).map(tuple),
+    st.lists(subnets, max_size=2).map(tuple),
+)
+
+
+# -- wreckage --------------------------------------------------------------------------------------
+
+ADDRESSES = ("10.0.0.2", "10.0.0.3", "10.0.0.4")
+
+
+def _ip_doc(draw: st.DrawFn, name: str, pod: str) -> dict[str, Any]:
+    address = draw(st.sampled_from([*ADDRESSES, "", "10.9.9.9", "nonsense"]))
+    spec = {
+        "subnet": draw(st.sampled_from(["net", "net", "net", "gone"])),
+        "podName": draw(st.sampled_from([pod, pod, pod, "else"])),
+        "namespace": "default",
+        "podType": draw(st.sampled_from(["", "", "VirtualMachine", "StatefulSet"])),
+        "v4IpAddress": address,
+        "ipAddress": draw(st.sampled_from([address, ""])),
+        "macAddress": draw(st.sampled_from([MAC, "", "00:00:00:86:C6:36"])),
+    }
+    label = draw(
+        st.sampled_from([{}, {naming.RESERVED: "true"}, {naming.RESERVED: "false"}, {naming.RESERVED: "maybe"}])
+    )
+    held = draw(st.sampled_from([[], [FINALIZER], [OLD_FINALIZER], ["x.io/y"], [FINALIZER, "x.io/y"]]))
+    return {"metadata": {"name": name, "labels": label, "finalizers": held}, "spec": spec}
+
+
+def _add_ip(draw: st.DrawFn, tiny: Tiny, name: str, pod: str) -> None:
+    doc = _ip_doc(draw, name, pod)
+    tiny.store.create(Kind.IP, "", name, doc, "user")
+    if draw(st.integers(0, 2)) == 0:
+        status = {"recorded": {**doc["spec"], "reserved": "true", "v4IpAddress": draw(st.sampled_from(ADDRESSES))}}
+        tiny.store.patch(Kind.IP, "", name, {"status": status}, "user", "status")
+    if draw(st.integers(0, 3)) == 0:
+        tiny.store.delete(Kind.IP, "", name, "", "user")
+
+
+def _add_row(draw: st.DrawFn, tiny: Tiny, name: str, pod: str) -> None:
+    address = draw(st.sampled_from(ADDRESSES))
+    ids = {
+        "vendor": draw(st.sampled_from(["kube-ovn", "kube-ovn", "kube-ovn", "x"])),
+        "pod": draw(st.sampled_from([f"default/{pod}", f"default/{pod}", "default/else", ""])),
+        "pod-uid": draw(st.sampled_from(["", "former"])),
+        "ls": "net",
+    }
+    kept = tuple(sorted((k, v) for k, v in ids.items() if v))
+    tiny.database.commit((PutPort(PortRow(name, (f"{draw(st.sampled_from([MAC, MAC2]))} {address}",), kept)),), "user")
+
+
+def _add_pod(draw: st.DrawFn, tiny: Tiny, name: str, owner: OwnerRef | None) -> None:
+    has = draw(st.booleans())
+    annotations = {NOTE + "ip_address": draw(st.sampled_from([*ADDRESSES, "nonsense", ""]))}
+    if has:
+        annotations |= {NOTE + "allocated": "true", NOTE + "logical_switch": "net"}
+        annotations[NOTE + "mac_address"] = draw(st.sampled_from([MAC, MAC2, ""]))
+    elif draw(st.booleans()):
+        annotations = {}
+    metadata: dict[str, Any] = {"name": name, "annotations": annotations}
+    if owner is not None:
+        metadata["ownerReferences"] = [
+            {"kind": owner.kind, "name": owner.name, "apiVersion": owner.api_version, "uid": owner.uid}
+        ]
+    policy = draw(st.sampled_from(["Always", "Never"]))
+    spec = {"nodeName": draw(st.sampled_from(["", "node-a"])), "restartPolicy": policy}
+    status = {"phase": draw(st.sampled_from(["Running", "Running", "Running", "Succeeded"]))}
+    tiny.store.create(Kind.POD, "default", name, {"metadata": metadata, "spec": spec, "status": status}, "user")
+    if draw(st.integers(0, 3)) == 0:
+        tiny.store.delete(Kind.POD, "default", name, "", "user", grace=30)
+
+
+@st.composite
+def wrecks(draw: st.DrawFn) -> Tiny:
+    """One port's three records and a rival's, each in any state, in a subnet that may not be there."""
+    tiny = Tiny()
+    if draw(st.integers(0, 5)):
+        spec = {"cidrBlock": SLASH_29, "default": True}
+        tiny.store.create(Kind.SUBNET, "", "net", {"metadata": {"finalizers": [FINALIZER]}, "spec": spec}, "user")
+    tiny.database.commit((PutSwitch("net"),), "user")
+    kind = draw(st.sampled_from(["", "", "VirtualMachine"]))
+    for pod in ("web", *draw(st.sampled_from([(), ("api",)]))):
+        name = f"{pod}.default"
+        if draw(st.booleans()):
+            _add_ip(draw, tiny, name, pod)
+        if draw(st.booleans()):
+            _add_row(draw, tiny, name, pod)
+        owner = OwnerRef(kind="VirtualMachineInstance", name=pod, uid="vm", api_version="kubevirt.io/v1")
+        launchers = (f"virt-{pod}-1", f"virt-{pod}-2") if kind else (pod,)
+        for one in launchers:
+            if draw(st.booleans()):
+                _add_pod(draw, tiny, one, owner if kind else None)
+    tiny.restart()
+    return tiny
