@@ -129,7 +129,7 @@ class Checkers:
 
     def _legal(self, spot: Spot, owner: str, by: str) -> None:
         """Never gateway, network or broadcast; what was not asked for by name is never in excludeIps."""
-        if self._had(spot, owner):
+        if (spot, owner) in self.book.past:
             return
         plans = self._plans_of(spot.subnet)
         named = (owner, spot.address) in self.asked
@@ -137,9 +137,6 @@ class Checkers:
             return
         how = "which it asked for" if named else "which nobody asked for"
         self.fail(f"{by} gave {owner} {spot.address}, {how}, and no plan of {spot.subnet} allows it: {plans}", spot)
-
-    def _had(self, spot: Spot, owner: str) -> bool:
-        return self.book.released.get(spot, NEVER).owner == owner
 
     def _plans_of(self, subnet: str) -> list[Plan]:
         """Every plan of the subnet that a process may believe in now."""

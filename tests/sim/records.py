@@ -112,6 +112,7 @@ class Book:
     claims: dict[Spot, dict[Source, Claim]] = field(default_factory=dict)
     released: dict[Spot, Release] = field(default_factory=dict)
     grants: dict[str, Grant] = field(default_factory=dict)
+    past: set[tuple[Spot, str]] = field(default_factory=set)  # who had what, ever
     _by_source: dict[Source, tuple[Spot, ...]] = field(default_factory=dict)
     _history: dict[Spot, deque[str]] = field(default_factory=dict)
 
@@ -147,6 +148,7 @@ class Book:
         for spot in old:
             if spot not in spots:
                 claim = self.claims[spot].pop(source)
+                self.past.add((spot, claim.owner))
                 self._note(spot, f"t={now:.3f} -{source.what} {source.name} by {by}")
                 if not self.claims[spot]:
                     self.released[spot] = Release(claim.owner, now, claim.since if claim.forced else None)
@@ -174,6 +176,8 @@ class Book:
             return self.put(source, name, (), now, commit.by, forced=False)
         grant = self._grant(commit, doc, now, by_controller=by_controller)
         if not ours(doc):
+            if not grant.reserved:
+                del self.grants[uid]  # by force, and nothing remembers it: it is nobody's, or a request again
             return self.put(source, name, (), now, commit.by, forced=False)
         return self.put(source, name, grant.spots, now, commit.by, forced=grant.tainted)
 

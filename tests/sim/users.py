@@ -140,9 +140,10 @@ class Users:
         body: Doc = {"spec": wanted}
         if self._rng.random() < 0.7:
             body["metadata"] = {"labels": {RESERVED: "true"}}
-        if self._store.get(Kind.IP, "", name) is None:
+        present = self._store.get(Kind.IP, "", name)
+        if present is None:
             self._store.create(Kind.IP, "", name, body, "user")
-        else:
+        elif not ours(present) or self._recorded(present) or self._used(present):
             self._store.patch(Kind.IP, "", name, body, "user")
 
     def delete_an_ip(self) -> None:
