@@ -217,7 +217,7 @@ def notes(one: Object) -> dict[str, str]:
     return {key.removeprefix(OVN): value for key, value in found.items() if key.startswith(OVN)}
 
 
-def reservation(name: str, subnet: str, namespace: str = "default", **spec: Any) -> Object:
+def reservation(name: str, subnet: str, namespace: str = "default", /, **spec: Any) -> Object:
     """An IP as a user writes it: only what they say is in it."""
     said = {"subnet": subnet, "podType": "", "namespace": namespace, "podName": name} | spec
     return {
@@ -471,11 +471,11 @@ class Stage:
         )
         return name
 
-    def reserve(self, name: str, subnet: str, namespace: str = "default", **spec: Any) -> Object:
+    def reserve(self, name: str, subnet: str, namespace: str = "default", /, **spec: Any) -> Object:
         """Create a reservation; the object as it was created. `field=...` leaves a field out."""
         return self.add("ip", reservation(name, subnet, namespace, **spec))
 
-    def reserved(self, name: str, subnet: str, namespace: str = "default", **spec: Any) -> Object:
+    def reserved(self, name: str, subnet: str, namespace: str = "default", /, **spec: Any) -> Object:
         """Create a reservation and wait until it is granted."""
         made = self.reserve(name, subnet, namespace, **spec)
         return self.until("ip", made["metadata"]["name"], "Ready", "True", "Reserved")
