@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from controller.core import naming
@@ -229,6 +229,8 @@ def test_a_crash_anywhere_is_resumed(tiny: Tiny, crashes: list[tuple[int, int]])
 def test_a_restart_at_rest_writes_nothing(tiny: Tiny) -> None:
     """Rule 4 for a process that reads everything anew: what it finds is what it wants."""
     tiny.settle()
+    # What was ours and ends under somebody else's finalizer looks like theirs to a new process: occupied (Rule 2).
+    assume(not any(ip.metadata.deleting and not ip.metadata.ours for ip in tiny.picture.ips.values()))
     tiny.restart()
 
     assert tiny.settle() == 0
