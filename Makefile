@@ -38,13 +38,15 @@ check: venv ## lint, format, types, floors, tidiness
 	$(VENV)/bin/lint-imports
 	$(PY) -m pytest -q tests/test_tidy.py
 
-unit: venv ## core and machines, every branch of them
+unit: venv ## core and machines, every branch of them; the shell and the process
 	$(VENV)/bin/coverage run --data-file=.coverage.unit --source=controller.core,controller.machines \
 		-m pytest -q tests/core tests/machines
-	$(VENV)/bin/coverage report --data-file=.coverage.unit --fail-under=100
+	$(VENV)/bin/coverage report --data-file=.coverage.unit --fail-under=100 --skip-covered
+	$(PY) -m pytest -q tests/reconcilers tests/process
 
 sim: venv ## the whole controller in virtual time against a hostile world (SEEDS=50)
 	$(PY) -m tests.sim.run --seeds $(SEEDS)
+	$(PY) -m pytest -q tests/sim -k hash_seed
 
 mutants: venv ## break one rule at a time: the simulation must notice
 	$(PY) -m tests.sim.mutants
@@ -53,7 +55,7 @@ contract: tools ## one suite against the simulated world and the real servers
 	$(PY) -m pytest -q tests/wire tests/contract tests/cluster
 
 scenarios: tools ## stories on the real cluster
-	$(PY) -m pytest -q tests/scenarios
+	$(PY) -m pytest -q tests/scenarios tests/load
 
 bench: tools ## load, beside what the bare servers can do
 	$(PY) -m tests.load.bench
