@@ -12,16 +12,16 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from controller.ports import Denied, Unavailable
+from controller.wire import lean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+config, ApiClient, Configuration = lean.load()
 _READ_BUFFER: Final = 2**20
 
 
@@ -85,7 +85,7 @@ class Access:
 
     async def _load(self) -> None:
         if self._in_cluster:
-            config.load_incluster_config(client_configuration=self._configuration)  # type: ignore[no-untyped-call]
+            config.load_incluster_config(client_configuration=self._configuration)
         else:
             await config.load_kube_config(
                 config_file=str(self._kubeconfig) if self._kubeconfig else None,
