@@ -1,0 +1,246 @@
+"""What one change of the world changes in the fold, and whose work it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller.core import naming
+from controller.core.addresses import Address
+from controller.core.effects import Promise
+from controller.core.ipam import Source
+from controller.core.objects import Ip, Kind, Node, NodeAddress, NodeStatus
+from controller.core.rows import PortRow
+from controller.machines.waiting import Waiting
+from controller.reconcilers import keys
+from controller.reconcilers.audit import leaked
+from controller.reconcilers.keys import Key
+from controller.reconcilers.picture import Picture
+from controller.reconcilers.views import Views
+from tests.core.worlds import (
+    GRANTED,
+    MAC,
+    NOW,
+    ORDINARY,
+    _Clock,
+    granted_ip,
+    make_ip,
+    make_pod,
+    make_row,
+    make_subnet,
+    notes_of,
+    num,
+)
+
+TWO = Address(4, num("10.0.0.2"))
+
+
+@pytest.fixture
+def picture() -> Picture:
+    """A picture that knows subnet net."""
+    found = Picture()
+    show(found, Kind.SUBNET, None, make_subnet())
+    return found
+
+
+def show(picture: Picture, kind: Kind, old: object, new: object) -> set[Key]:
+    """One change of a replica, as the controller folds it."""
+    one = new or old
+    found: set[Key] = set()
+    replica = picture.replica(kind)
+    change = replica.apply(replica.version + 100, one, new is None)
+    if change is not None:
+        found = set(picture.see(kind, change[1], change[2], NOW))
+    return found
+
+
+def show_row(picture: Picture, row: PortRow | None, name: str = "web.default") -> set[Key]:
+    """One change of a port."""
+    changes, _ = picture.ports.apply(picture.seq + 1, 1, False, {name: row}, {})
+    return {key for one, old, new in changes for key in picture.see_port(one, old, new, NOW)}
+
+
+def test_a_change_of_owner_concerns_the_old_and_the_new_one(picture: Picture) -> None:
+    """What an edit took away is the old owner's work."""
+    own = granted_ip(labels=ORDINARY)
+    show(picture, Kind.IP, None, own)
+    meta = granted_ip(labels=ORDINARY).metadata
+    edited = Ip(metadata=meta, spec=granted_ip(pod_name="api").spec)
+
+    assert show(picture, Kind.IP, own, edited) == {
+        keys.reservation("web.default"),
+        keys.pod("default", "web"),
+        keys.pod("default", "api"),
+    }
+    show_row(picture, make_row())
+    assert show_row(picture, make_row(pod="default/api")) >= {keys.pod("default", "web"), keys.pod("default", "api")}
+
+
+def test_an_unused_reservation_is_no_work_for_its_pods(picture: Picture) -> None:
+    """Thousands of them must not wake thousands of keys that find nothing to do."""
+    assert show(picture, Kind.IP, None, granted_ip()) == {keys.reservation("web.default")}
+
+
+def test_reservations_are_counted_per_subnet_as_they_come_and_go(picture: Picture) -> None:
+    """A scrape reads the number; it never counts."""
+    show(picture, Kind.IP, None, granted_ip())
+    assert picture.reserved["net"] == 1
+    show(picture, Kind.IP, granted_ip(), granted_ip(labels={**GRANTED, **ORDINARY}))
+    assert picture.reserved["net"] == 0
+    show(picture, Kind.IP, granted_ip(), granted_ip())
+    show(picture, Kind.IP, granted_ip(), None)
+    assert picture.reserved["net"] == 0
+
+
+def test_what_was_granted_is_remembered_for_that_object_only(picture: Picture) -> None:
+    """An edit is undone from it; another object of the name starts anew."""
+    show(picture, Kind.IP, None, granted_ip())
+    edited = granted_ip("10.0.0.6")
+
+    found = picture.granted(edited)
+    assert found is not None
+    assert found.v4_ip_address == "10.0.0.2"
+    another = Ip(metadata=type(edited.metadata)(name="web.default", uid="other", finalizers=edited.metadata.finalizers),
+                 spec=edited.spec)  # fmt: skip
+    fresh = picture.granted(another)
+    assert fresh is not None
+    assert fresh.v4_ip_address == "10.0.0.6"
+
+
+def test_the_end_of_an_ip_is_its_subnets_work_too(picture: Picture) -> None:
+    """A Subnet that is being deleted waits for its last user."""
+    show(picture, Kind.IP, None, granted_ip())
+
+    assert keys.subnet("net") in show(picture, Kind.IP, granted_ip(), None)
+    assert picture.ledger.holders("net", TWO) == ()
+
+
+def test_a_pod_concerns_its_owner_and_its_reservation(picture: Picture) -> None:
+    """And its annotations hold its address for as long as it lives."""
+    show(picture, Kind.IP, None, granted_ip())
+    pod = make_pod(notes=notes_of())
+
+    assert show(picture, Kind.POD, None, pod) == {keys.pod("default", "web"), keys.reservation("web.default")}
+    assert picture.ledger.holders("net", TWO) == ("web.default",)
+    show(picture, Kind.IP, granted_ip(), None)
+    assert picture.ledger.holders("net", TWO) == ("web.default",)
+    show(picture, Kind.POD, pod, None)
+    assert picture.ledger.holders("net", TWO) == ()
+
+
+def test_a_pod_of_the_host_network_holds_nothing(picture: Picture) -> None:
+    """It is ignored (contract §4)."""
+    show(picture, Kind.POD, None, make_pod(notes=notes_of(), host_network=True))
+
+    assert picture.ledger.holders("net", TWO) == ()
+
+
+def test_a_row_that_does_not_say_its_switch_is_placed_by_its_address(picture: Picture) -> None:
+    """In every subnet that has it, also in one that comes later (Rule 2)."""
+    show_row(picture, make_row(ls=""))
+    assert picture.ledger.holders("net", TWO) == ("web.default",)
+    show(picture, Kind.SUBNET, None, make_subnet("late", "10.0.0.0/24", vpc="mine"))
+    assert picture.ledger.holders("late", TWO) == ("web.default",)
+    show_row(picture, None)
+    assert picture.ledger.holders("late", TWO) == ()
+
+
+def test_a_promise_ends_with_its_record_and_knows_its_maker(picture: Picture) -> None:
+    """Whose it is decides who may withdraw it."""
+    key = keys.reservation("web.default")
+    picture.promise(key, Promise("web.default", "net", TWO.value, None, None), NOW)
+    assert picture.promised_by("web.default") == key
+    show(picture, Kind.IP, None, granted_ip())
+    assert picture.promised_by("web.default") is None
+    picture.promise(key, Promise("api.default", "net", num("10.0.0.3"), None, None), NOW)
+    picture.withdraw("api.default", NOW)
+    assert picture.promised_by("api.default") is None
+
+
+def test_a_nodes_address_is_nobodys(picture: Picture) -> None:
+    """A node's InternalIP is never given out; what cannot be read is skipped."""
+    addresses = tuple(NodeAddress(type="InternalIP", address=text) for text in ("10.0.0.2", "x"))
+    show(picture, Kind.NODE, None, Node(metadata=make_pod("a").metadata, status=NodeStatus(addresses=addresses)))
+
+    assert picture.ledger.barred(TWO) == "a"
+    assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.3")
+
+
+def test_nothing_is_synced_until_everything_is() -> None:
+    """Rule 5: start-up reads every source before the first decision."""
+    found = Picture()
+    assert not found.synced
+    for kind in (Kind.IP, Kind.POD, Kind.SUBNET, Kind.NAMESPACE, Kind.NODE):
+        found.replica(kind).replace((), 1)
+    assert [name for name, synced in found.sources() if not synced] == ["Northbound"]
+    found.ports.apply(1, 1, True, {}, {})
+    assert found.synced
+
+
+def test_the_audit_counts_what_nobody_owns(picture: Picture) -> None:
+    """Ports and pod-made IPs without a pod; never a reservation or a retained address (contract §7)."""
+    show(picture, Kind.IP, None, granted_ip())
+    assert list(leaked(picture)) == []
+    show_row(picture, make_row())
+    assert list(leaked(picture)) == ["net"]
+    show(picture, Kind.IP, None, granted_ip(name="api.default", labels=ORDINARY, pod_name="api", address="10.0.0.3"))
+    assert list(leaked(picture)) == ["net", "net"]
+    show(picture, Kind.POD, None, make_pod())
+    show(picture, Kind.POD, None, make_pod("api", uid="api"))
+    assert list(leaked(picture)) == []
+
+
+# -- views -----------------------------------------------------------------------------------------
+
+
+def views_of(picture: Picture) -> Views:
+    waiting: Waiting[Key] = Waiting()
+    return Views(picture, waiting, {}, _Clock(), lambda _key: False)
+
+
+def test_a_view_of_nothing_is_a_view(picture: Picture) -> None:
+    """A key may come late, for something that has gone."""
+    views = views_of(picture)
+
+    assert views.reservation("x").ip is None
+    assert views.pod("default", "x").bidders == ()
+    assert views.subnet("x", counted=True).subnet is None
+    assert views.namespace("x").namespace is None
+
+
+def test_a_reservations_view_finds_the_pods_of_its_port(picture: Picture) -> None:
+    """By the owner that the IP, its grant or its row names, if the port is really theirs."""
+    show(picture, Kind.POD, None, make_pod(notes=notes_of()))
+    show(picture, Kind.IP, None, make_ip(pod_name="else"))
+    assert views_of(picture).reservation("web.default").bidders == ()
+    show_row(picture, make_row())
+    (bidder,) = views_of(picture).reservation("web.default").bidders
+    assert (bidder.pod, bidder.address, bidder.mac) == ("default/web", "10.0.0.2", MAC)
+
+
+def test_a_rival_claim_is_seen_by_both(picture: Picture) -> None:
+    """Two records of one address (Rule 5)."""
+    show(picture, Kind.IP, None, granted_ip())
+    picture.ledger.put(
+        Source.PORT, "api", [next(r for _, _, r in picture.ledger.records_of("web.default"))._replace(port="api")], NOW
+    )
+
+    assert views_of(picture).reservation("web.default").others == ("api",)
+
+
+def test_a_running_pod_leads_its_owner(picture: Picture) -> None:
+    """A migration's target is served after its source, whenever it was made."""
+    for name, notes in (("source", notes_of()), ("target", {})):
+        pod = make_pod(name, notes=notes, owner=None, uid=name)
+        show(picture, Kind.POD, None, pod)
+    assert views_of(picture).pod("default", "source").bidders[-1].running
+    assert not views_of(picture).pod("default", "target").bidders[-1].running
+
+
+def test_annotations_that_cannot_be_read_are_part_of_the_view(picture: Picture) -> None:
+    """With the message for the pod."""
+    show(picture, Kind.POD, None, make_pod(notes={"ip_address": "nonsense"}))
+    view = views_of(picture).pod("default", "web")
+
+    assert view.bidders[0].ask is None
+    assert view.unreadable is not None
+    assert naming.PREFIX + "ip_address" in view.unreadable.text

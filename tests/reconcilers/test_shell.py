@@ -1,0 +1,297 @@
+"""Events at their pace, effects with their consequences, one leader: the asynchronous half, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from controller.core.catalogue import Message, Reason, say
+from controller.core.effects import ConfirmGone, Create, DropPort, Patch, Promise, PutPort, PutSwitch, Tell, Withdraw
+from controller.core.objects import Kind
+from controller.machines.barrier import Barrier
+from controller.ports import Conflict, PortError, Unavailable, World
+from controller.reconcilers import events, keys
+from controller.reconcilers.apply import Applier, steps
+from controller.reconcilers.events import Recorder
+from controller.reconcilers.keys import Key
+from controller.reconcilers.leader import Deposed, Leader
+from controller.reconcilers.settings import Tuning
+from controller.reconcilers.telemetry import Telemetry
+from tests.core.worlds import make_row
+from tests.sim.apiserver import Request
+from tests.sim.loop import run
+from tests.sim.world import API, NB, SYSTEM_NAMESPACE, SimWorld
+
+BAD = say(Reason.SUBNET_EXHAUSTED, "queued", subnet="net")
+GOOD = say(Reason.POD_NETWORK_RELEASED, "nic", port="p", subnet="net", address="a")
+KEY = keys.reservation("web.default")
+
+
+def live(story: Callable[[SimWorld], Awaitable[None]]) -> None:
+    """One universe without faults."""
+
+    async def main() -> None:
+        await story(SimWorld(1))
+
+    run(main())
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+def tell(message: Message, uid: str = "u", text: str = "") -> Tell:
+    return Tell(Kind.POD, "default", "web", uid, Message(message.reason, text or message.text))
+
+
+async def told(universe: SimWorld, script: Callable[[Recorder], Awaitable[None]], seconds: float) -> list[Request]:
+    """Every Event that was sent while the script ran and for that long afterwards."""
+    sent: list[Request] = []
+    universe.traffic.witness.append(lambda one: sent.append(one) if one.verb == "report" else None)
+    recorder = Recorder(universe.world.kube, universe.world.clock, Telemetry(), "me")
+    task = asyncio.create_task(recorder.run())
+    await script(recorder)
+    await asyncio.sleep(seconds)
+    task.cancel()
+    return sent
+
+
+def test_an_object_that_waits_is_told_once() -> None:
+    """However often it is looked at; another object and another reason are other news (contract §8)."""
+
+    async def story(universe: SimWorld) -> None:
+        async def script(recorder: Recorder) -> None:
+            for _ in range(100):
+                recorder.tell(tell(BAD))
+                await asyncio.sleep(5)
+            recorder.tell(tell(BAD, "another"))
+            recorder.tell(tell(GOOD))
+
+        sent = await told(universe, script, 5)
+        assert [one.body["reason"] for one in sent] == ["SubnetExhausted", "SubnetExhausted", "PodNetworkReleased"]
+        assert {one.body["involvedObject"]["uid"] for one in sent} == {"u", "another"}
+
+    live(story)
+
+
+def test_news_within_the_minute_comes_at_its_end() -> None:
+    """One Event per object and reason at most once a minute, and the last word is not lost."""
+
+    async def story(universe: SimWorld) -> None:
+        async def script(recorder: Recorder) -> None:
+            for number in range(10):
+                recorder.tell(tell(BAD, text=f"word {number}"))
+                await asyncio.sleep(1)
+
+        sent = await told(universe, script, 200)
+        assert [one.body["message"] for one in sent] == ["word 0", "word 9"]
+        assert sent[1].at - sent[0].at >= events.REPEAT_S
+
+    live(story)
+
+
+def test_an_object_that_was_well_again_is_told_anew() -> None:
+    """But still at most once a minute."""
+
+    async def story(universe: SimWorld) -> None:
+        async def script(recorder: Recorder) -> None:
+            recorder.tell(tell(BAD))
+            await asyncio.sleep(70)
+            recorder.forget("u", (str(BAD.reason), "Unknown"))
+            recorder.tell(tell(BAD))
+
+        assert len(await told(universe, script, 5)) == 2
+
+    live(story)
+
+
+def test_many_events_are_sent_at_a_pace() -> None:
+    """They are never in the way of an address."""
+
+    async def story(universe: SimWorld) -> None:
+        async def script(recorder: Recorder) -> None:
+            for number in range(200):
+                recorder.tell(tell(BAD, str(number)))
+
+        sent = await told(universe, script, 2)
+        assert events.BURST <= len(sent) <= events.BURST + 2 * events.RATE + 1
+
+    live(story)
+
+
+def test_too_many_events_lose_the_oldest_good_news_first() -> None:
+    """What went wrong is what a person looks for."""
+
+    async def story(universe: SimWorld) -> None:
+        recorder = Recorder(universe.world.kube, universe.world.clock, Telemetry(), "me")
+        recorder.tell(tell(GOOD, "good"))
+        for number in range(events.WAITING_MAX):
+            recorder.tell(tell(BAD, str(number)))
+        assert {one.message.reason for one in recorder._waiting} == {BAD.reason}
+        recorder.tell(tell(BAD, "last"))
+        assert recorder._waiting[0].uid == "1"
+        assert recorder._waiting[-1].uid == "last"
+
+    live(story)
+
+
+# -- apply -----------------------------------------------------------------------------------------
+
+
+def test_neighbours_in_northbound_are_one_transaction() -> None:
+    """Promises never leave the process; everything else keeps its order."""
+    put, drop = PutPort(make_row()), DropPort(make_row())
+    patch, gone = Patch(Kind.IP, "", "web.default", {}), ConfirmGone("default", "web")
+    effects = (Promise("p", "net", None, None, None), gone, put, drop, patch, put, Withdraw("p"))
+
+    assert list(steps(effects)) == [gone, (put, drop), patch, (put,)]
+
+
+class _Seen:
+    """A replica that shows nothing newer than what it is told to show."""
+
+    seq = epoch = 0
+
+    def version(self, _kind: Kind, /) -> int:
+        return 0
+
+    def has(self, _kind: Kind, _namespace: str, _name: str, /) -> bool:
+        return False
+
+
+async def applied(universe: SimWorld, effect: Any, expect: type[BaseException] | None) -> Barrier[Key]:
+    barrier: Barrier[Key] = Barrier()
+    applier = Applier(universe.world, barrier, Telemetry())
+    if expect is None:
+        await applier.apply(KEY, effect)
+    else:
+        with pytest.raises(expect):
+            await applier.apply(KEY, effect)
+    return barrier
+
+
+CREATE = Create(Kind.IP, "", "web.default", {"metadata": {"name": "web.default"}, "spec": {}})
+
+
+def test_an_answered_write_is_waited_for() -> None:
+    """No key is decided on before the replicas show what it has written."""
+
+    async def story(universe: SimWorld) -> None:
+        barrier = await applied(universe, CREATE, None)
+        assert barrier.behind(KEY, _Seen())
+        assert not barrier.doubts(KEY)
+        await anext(universe.world.northbound.rows())  # the reader is what connects
+        barrier = await applied(universe, (PutSwitch("net"),), None)
+        assert barrier.behind(KEY, _Seen())
+
+    live(story)
+
+
+def test_silence_is_a_doubt_and_a_refusal_is_none() -> None:
+    """Nobody knows whether an unanswered write happened: one consistent read has to tell."""
+
+    async def story(universe: SimWorld) -> None:
+        universe.faults.lost_reply = 1.0
+        barrier = await applied(universe, CREATE, Unavailable)
+        assert barrier.doubts(KEY) == ((Kind.IP, "", "web.default"),)
+        universe.faults.lost_reply = 0.0
+        barrier = await applied(universe, CREATE, Conflict)
+        assert not barrier.behind(KEY, _Seen())
+        universe.network.away_until = {API: 1e9, NB: 1e9}
+        barrier = await applied(universe, CREATE, Unavailable)
+        assert not barrier.doubts(KEY)
+
+    live(story)
+
+
+@pytest.mark.parametrize("effect", [CREATE, (PutSwitch("net"),)])
+def test_a_write_that_was_cancelled_under_way_is_a_doubt(effect: Any) -> None:
+    """It may land after its sender is gone."""
+
+    async def story(universe: SimWorld) -> None:
+        await asyncio.sleep(5)
+        barrier: Barrier[Key] = Barrier()
+        task = asyncio.create_task(Applier(universe.world, barrier, Telemetry()).apply(KEY, effect))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert barrier.behind(KEY, _Seen())
+
+    live(story)
+
+
+def test_a_pod_that_lives_stops_its_release() -> None:
+    """Absence from a replica is no proof: a live read is (contract §7)."""
+
+    async def story(universe: SimWorld) -> None:
+        await applied(universe, ConfirmGone("default", "web"), None)
+        universe.store.create(Kind.POD, "default", "web", {"spec": {}}, "user")
+        await applied(universe, ConfirmGone("default", "web"), Conflict)
+        universe.network.away_until[API] = 1e9
+        await applied(universe, ConfirmGone("default", "web"), PortError)
+
+    live(story)
+
+
+# -- leader ----------------------------------------------------------------------------------------
+
+
+def leader(world: World, identity: str) -> Leader:
+    return Leader(world, Tuning(identity=identity, lease_namespace=SYSTEM_NAMESPACE))
+
+
+async def forever() -> None:
+    await asyncio.sleep(1e9)
+
+
+def test_one_leads_and_the_other_waits_for_its_release() -> None:
+    """A standby takes over at once when the Lease is given back."""
+
+    async def story(universe: SimWorld) -> None:
+        first, second = leader(universe.world, "a"), leader(universe.connect("b")[0], "b")
+        assert await first.acquire()
+        work = asyncio.create_task(forever())
+        term = asyncio.create_task(first.hold(work))
+        waiting = asyncio.create_task(second.acquire())
+        await asyncio.sleep(60)
+        assert not waiting.done()
+        assert second.holder == "a"
+        work.cancel()
+        await term
+        await first.release()
+        assert await asyncio.wait_for(waiting, 10)
+
+    live(story)
+
+
+def test_a_leader_that_cannot_renew_stops_before_another_begins() -> None:
+    """Writers are cancelled by then (contract §9)."""
+
+    async def story(universe: SimWorld) -> None:
+        one = leader(universe.world, "a")
+        assert await one.acquire()
+        began = universe.now()
+        universe.network.away_until[API] = 1e9
+        with pytest.raises(Deposed):
+            await one.hold(asyncio.create_task(forever()))
+        assert universe.now() - began <= Tuning().renew_deadline_s + 1
+        assert one.trouble
+
+    live(story)
+
+
+def test_a_stopped_candidate_gives_up_waiting() -> None:
+    """Nothing is left under way."""
+
+    async def story(universe: SimWorld) -> None:
+        first, second = leader(universe.world, "a"), leader(universe.connect("b")[0], "b")
+        assert await first.acquire()
+        waiting = asyncio.create_task(second.acquire())
+        await asyncio.sleep(5)
+        second.stop()
+        assert not await asyncio.wait_for(waiting, 5)
+
+    live(story)
