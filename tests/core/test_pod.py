@@ -125,6 +125,17 @@ def test_a_running_pod_goes_on_without_its_subnet() -> None:
     assert decision == Decision(waits=(("subnet", "net"),))
 
 
+def test_a_running_pod_that_only_says_its_address_waits_for_its_subnet() -> None:
+    """No record of ours has it, and nobody can check it: told, and not touched (Rule 2)."""
+    place = Place("net", None, None, switch=False, problem=MISSING)
+    wrong = Place("net", NET, None, switch=True, problem=say(Reason.SUBNET_NOT_FOUND, "deleting", subnet="net"))
+    unsaid = Place("net", NET, None, switch=True, problem=None)
+
+    assert decided(make_pod(notes=notes_of()), place=place).effects == ()
+    assert refused(decided(make_pod(notes=notes_of()), place=wrong)) is Reason.SUBNET_NOT_FOUND
+    assert refused(decided(make_pod(notes=notes_of()), place=unsaid)) is Reason.SUBNET_NOT_FOUND
+
+
 def test_a_deprecated_vip_is_said_with_the_way_out() -> None:
     """The message names the IP to make (contract §8)."""
     decision = decided(make_pod(notes={"vip": "v"}))

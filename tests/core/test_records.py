@@ -148,6 +148,8 @@ def test_a_forced_removal_of_the_finalizer_frees_the_address() -> None:
     """Terminating and not ours any more (contract §3, Delete)."""
     assert records.of_ip(granted_ip(deleting=True, finalizers=("example.com/x",)), recorded()) == ()
     assert records.of_ip(granted_ip(deleting=True), recorded()) == (TWO,)
+    labels = {**GRANTED, **ORDINARY}  # a new process finds it so: it was ours, somebody else's finalizer is left
+    assert records.of_ip(granted_ip(deleting=True, finalizers=("x.io/y",), labels=labels), None) == ()
 
 
 def test_a_live_pods_annotations_hold_its_address() -> None:
