@@ -210,11 +210,12 @@ def test_an_old_finalizer_is_taken_off_as_well(document: Stage) -> None:
 
 def test_the_vm_uses_its_address_whatever_its_pod_is_called(document: Stage) -> None:
     """A reservation of type VirtualMachine is used by the launcher pod of that VM."""
-    mac = mac_of(apply(document, "01-dynamic.yaml"))
+    held = apply(document, "01-dynamic.yaml")
+    mac, address = mac_of(held), held["spec"]["v4IpAddress"]
     for life in ("aaaaa", "bbbbb"):
         name = f"virt-launcher-vm-dynamic-01-{life}"
         pod = document.running(name, owner=machine("vm-dynamic-01"))
-        assert pod["status"]["podIP"] == "10.16.0.2"
+        assert pod["status"]["podIP"] == address
         assert notes(pod)["mac_address"] == mac
         assert notes(pod)["virtualmachine"] == "vm-dynamic-01"
         port = ports(document.cluster)["vm-dynamic-01.default"]
