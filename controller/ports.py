@@ -121,7 +121,7 @@ class Kube(Protocol):
         ...
 
     async def report(self, body: Body) -> None:
-        """Create a v1 Event in the namespace its metadata names. Losing one is no error of the caller's."""
+        """Create a v1 Event in the namespace its metadata names. Raises Conflict if its name is taken."""
         ...
 
 

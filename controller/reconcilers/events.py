@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.core.objects import Kind
 from controller.machines.backoff import TokenBucket
-from controller.ports import PortError
+from controller.ports import Conflict, PortError, Unavailable
 
 if TYPE_CHECKING:
     from controller.core.effects import Tell
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REPEAT_S: Final = 60.0
 WAITING_MAX: Final = 2_000
 REMEMBERED: Final = 20_000
+_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # then the server is away for longer than the news is worth
 _TICK_S: Final = 0.01  # no shorter rest: rounding must not make a loop of it
 RATE: Final = 25.0
 BURST: Final = 50
@@ -104,12 +105,31 @@ class Recorder:
                 continue
             tell = self._waiting.popleft()
             self._telemetry.events_waiting.set(len(self._waiting))
+            await self._send(tell)
+
+    async def _send(self, tell: Tell) -> None:
+        """Send it, again while the server is away: a refusal that nobody hears of is a silent failure.
+
+        The name stays the same, so an answer that got lost makes no second Event.
+        """
+        body = self._body(tell)
+        for pause in _PAUSES_S:
             try:
-                await self._kube.report(self._body(tell))
-                self._telemetry.events.labels("sent").inc()
-                self._sent(tell)
+                await self._kube.report(body)
+            except Unavailable as silence:
+                await self._clock.sleep(max(pause, silence.retry_after or 0.0) * self._clock.jitter())
+                continue
+            except Conflict:
+                break  # it is there already
             except PortError:
                 self._telemetry.events.labels("failed").inc()
+                return
+            break
+        else:
+            self._telemetry.events.labels("failed").inc()
+            return
+        self._telemetry.events.labels("sent").inc()
+        self._sent(tell)
 
     def _sent(self, tell: Tell) -> None:
         """The minute counts from when it was surely told."""

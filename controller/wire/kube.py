@@ -25,7 +25,7 @@ import msgspec
 from yarl import URL
 
 from controller.core.objects import Kind
-from controller.ports import NotFound, PortError, Unavailable
+from controller.ports import NotFound, Unavailable
 from controller.wire.access import Access
 from controller.wire.answers import refusal, silence
 from controller.wire.clock import RealClock
@@ -222,10 +222,7 @@ class KubeWire:
     async def report(self, body: Body) -> None:
         """See ports.Kube.report."""
         namespace = body.get("metadata", {}).get("namespace", "") or "default"
-        try:
-            await self._write("report", "Event", "POST", _EVENTS.path(namespace), body)
-        except PortError:
-            return
+        await self._write("report", "Event", "POST", _EVENTS.path(namespace), body)
 
     def _saw(self, kind: Kind, version: int) -> None:
         self._seen[kind] = max(version, self._seen[kind])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from controller.core.objects import Kind
-from controller.ports import Change, Kube, Page, PortError, Unavailable
+from controller.ports import Change, Kube, Page, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -109,14 +109,11 @@ class SimKube(Kube):
         return await self._call(lambda: self._store.delete(kind, namespace, name, uid, by, seen=seen))
 
     async def report(self, body: Body) -> None:
-        """Create an Event; whether it arrives is nobody's concern."""
+        """Create an Event; it is not kept."""
         about = body.get("involvedObject") or {}
         name = (about.get("namespace", ""), about.get("name", ""))
         self._traffic.sent("report", self._process, "Event", name, body)
-        try:
-            await self._call(lambda: None)
-        except PortError:
-            return
+        await self._call(lambda: None)
 
 
 class _Stream:

@@ -43,6 +43,7 @@ class Watchman:
     last: Request | None = None
     _recent: dict[tuple[str, tuple[str, str]], deque[float]] = field(default_factory=dict)
     _said: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    _events: set[str] = field(default_factory=set)
     _holders: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,6 +95,9 @@ class Watchman:
         told = Told(request.at, about.get("uid", ""), body["reason"], body["message"])
         self.told.setdefault(key, []).append(told)
         mark = (request.by, told.uid, told.reason)
+        if body["metadata"]["name"] in self._events:
+            return  # the same Event, sent again
+        self._events.add(body["metadata"]["name"])
         last = self._said.get(mark, float("-inf"))
         self._said[mark] = request.at
         if request.at - last < WINDOW - 20:  # an Event may wait for its turn
