@@ -276,6 +276,10 @@ class Checkers:
             if port_of(pod) != name or not alive(pod):
                 continue
             has = pod_spots(pod)
+            if has and new is not None and _notes_of_others(old) - _notes_of_others(new):
+                self.fail(
+                    f"{by} took other people's notes off the port of the live pod {meta(pod)['name']}: {old} {new}"
+                )
             lost = set(has) & set(row_spots(old)) - (set(row_spots(new)) if new is not None else set())
             if lost:
                 self.fail(f"{by} took {sorted(lost)} off the port {name} of the live pod {meta(pod)['name']}", has[0])
@@ -300,6 +304,10 @@ class Checkers:
             self.fail(f"{by} changed other people's annotations of {kind} {commit.name}: {sorted(wrong)}")
         if kind is Kind.POD and spec(old) != spec(new):
             self.fail(f"{by} changed the spec of pod {commit.name}")
+
+
+def _notes_of_others(row: PortRow) -> set[tuple[str, str]]:
+    return {(key, value) for key, value in row.external_ids if key == "security_groups"}
 
 
 def _named(kind: Kind, doc: Doc) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ from controller.core.effects import ConfirmGone, Delete, DropPort
 from controller.machines.barrier import Barrier
 from controller.machines.replica import Replica
 from controller.machines.waiting import Waiting
-from controller.machines.workqueue import WorkQueue
 from controller.ports import Conflict
 from controller.reconcilers.leader import Leader
 from controller.reconcilers.picture import Picture
@@ -172,11 +171,10 @@ MUTANTS: Final[dict[str, Patch]] = {
     "nobody who waits is woken": swap(Waiting, "fire", lambda *_args, **_more: []),
     "a failure is not tried again": swap(Worker, "_fail", _retry_never),
     "requeue_after is dropped": swap(Worker, "_succeed", _without_requeue(_truth["succeed"])),
-    "a backoff is never forgotten": swap(WorkQueue, "forget", lambda *_: None),
     # the shell
     "a promise is not put into the ledger": swap(Picture, "promise", lambda *_: None),
-    "work begins before Northbound was read": swap(
-        Picture, "synced", property(lambda self: self.ips.synced and self.pods.synced and self.subnets.synced)
+    "work begins before the IPs were read": swap(
+        Picture, "synced", property(lambda self: self.ports.synced and self.pods.synced and self.subnets.synced)
     ),
     "a deposed leader goes on": swap(Leader, "hold", _never_deposed),
     "silent writes have no ghosts": swap(Worker, "_haunt", lambda *_: None),

@@ -65,6 +65,7 @@ class Users:
             self.place_a_foreign_port: 2,
             self.remove_what_is_foreign: 2,
             self.remove_a_port: 1,
+            self.meddle_with_a_port: 3,
         }
 
     async def live(self) -> None:
@@ -382,6 +383,19 @@ class Users:
         rows = [row for _, row in sorted(self._universe.database.tables.ports.items()) if row.ours]
         if rows:
             self._universe.database.commit((DropPort(self._rng.choice(rows)),), "admin")
+
+    def meddle_with_a_port(self) -> None:
+        """Another part of Kube-OVN keeps a note on a port, or a tired hand bends its addresses."""
+        rows = [row for _, row in sorted(self._universe.database.tables.ports.items()) if row.ours]
+        if not rows:
+            return
+        row = self._rng.choice(rows)
+        if self._rng.random() < 0.3:
+            bent = row._replace(addresses=tuple(f"0a:ff:ff:ff:ff:ff {a.partition(' ')[2]}" for a in row.addresses))
+        else:
+            ids = dict(row.external_ids) | {"security_groups": self._rng.choice(("sg-a", "sg-b"))}
+            bent = row._replace(external_ids=tuple(sorted(ids.items())))
+        self._universe.database.commit((PutPort(bent, row),), "admin")
 
 
 def _ref(kind: str, name: str, api: str) -> Doc:
