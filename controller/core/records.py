@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from controller.core import naming
-from controller.core.addresses import parse_address, parse_mac
+from controller.core.addresses import Address, parse_address, parse_mac
 from controller.core.faults import Malformed
 from controller.core.ipam import Record
 from controller.core.objects import Recorded
@@ -32,10 +32,30 @@ def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
     label = ip.metadata.labels.get(naming.RESERVED, "")
     if label == "false":
         return _of_spec(ip, "false") if ip.metadata.ours else None
-    kept, spec = ip.status.recorded, _of_spec(ip, "")
+    kept, spec = ip.status.recorded, _as_written(ip)
     told = (kept if kept is not None and kept.reserved == "true" else None, memory, spec if ip.metadata.ours else None)
     base = next((one for one in told if one is not None and _readable(one)), None)
     return msgspec.structs.replace(base, reserved="true") if base is not None and label == "true" else base
+
+
+def _as_written(ip: Ip) -> Recorded:
+    """What the IP's redundant fields say was granted, where somebody has edited one of two before we saw it.
+
+    People edit `v4IpAddress` and `subnet`; `ipAddress` and the subnet label are written by controllers (Kube-OVN, too,
+    reads `ipAddress` back at start: kube-ovn-behaviour §3.1).
+    """
+    found = {address.family: text for text in ip.spec.ip_address.split(",") if (address := _address(text)) is not None}
+    spec = _of_spec(ip, "")
+    if found:
+        spec = msgspec.structs.replace(spec, v4_ip_address=found.get(4, ""), v6_ip_address=found.get(6, ""))
+    return msgspec.structs.replace(spec, subnet=ip.metadata.labels.get(naming.SUBNET_LABEL) or spec.subnet)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return parse_address(text.strip())
+    except Malformed:
+        return None
 
 
 def _readable(recorded: Recorded) -> bool:

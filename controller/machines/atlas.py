@@ -206,8 +206,8 @@ class Atlas:
             bad = say(Reason.SUBNET_NOT_FOUND, "deleting", subnet=name)
         elif bad is not None:
             bad = say(Reason.SUBNET_NOT_FOUND, "invalid", subnet=name, why=bad.text)
-        plan = known.layout.plan if bad is None and isinstance(known.layout, Layout) else None
-        return Place(name, known.subnet, plan, switch, bad)
+        shape = known.layout.plan if isinstance(known.layout, Layout) else None
+        return Place(name, known.subnet, shape if bad is None else None, switch, bad, shape)
 
     def listing(self, namespace: Namespace) -> tuple[str, ...]:
         """Names of the subnets that list or select the namespace, sorted; only those with selectors are looked at."""

@@ -112,6 +112,8 @@ class Recorder:
 
         The name stays the same, so an answer that got lost makes no second Event.
         """
+        if self._told.get((tell.uid, str(tell.message.reason)), ("",))[0] not in {"", tell.message.text}:
+            return  # while it waited something newer was told for the same reason
         body = self._body(tell)
         for pause in _PAUSES_S:
             try:

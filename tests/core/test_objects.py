@@ -32,7 +32,6 @@ from controller.core.objects import (
 from controller.core.rows import PortRow, SwitchRow
 
 # Reported with the change that mends it; drop the mark with that change.
-FOUND = pytest.mark.xfail(reason="parse() lets other errors through, and names the first one it forgave", strict=False)
 
 NAMED = {"metadata": {"name": "x"}}
 
@@ -170,7 +169,6 @@ def test_what_breaks_its_schema_keeps_its_name_and_says_where(kind: Kind, spec: 
     assert found == VIEWS[kind](metadata=Meta(name="x", uid="u", finalizers=("f",)), fault=found.fault)
 
 
-@FOUND
 def test_a_fault_is_what_could_not_be_read_not_what_was_forgiven() -> None:
     """A null beside it is none."""
     found = read(Kind.IP, {"metadata": {"name": "x", "labels": None}, "spec": {"subnet": 5}})
@@ -222,7 +220,6 @@ UGLY = {
 }
 
 
-@FOUND
 @pytest.mark.parametrize("raw", UGLY.values(), ids=UGLY.keys())
 def test_an_ugly_text_is_read_or_malformed(raw: bytes) -> None:
     """There is no third way out of parse()."""
@@ -294,7 +291,6 @@ def test_a_named_object_always_yields_a_view(kind: Kind, meta: dict[str, Any], s
     assert found.metadata.finalizers == tuple(f for f in meta.get("finalizers") or () if f is not None)
 
 
-@FOUND
 @given(st.sampled_from(Kind), st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_text_is_read_or_malformed(kind: Kind, raw: bytes) -> None:
     """Nothing else is ever raised."""

@@ -203,7 +203,7 @@ def test_a_grant_that_cannot_be_read_ends_nothing() -> None:
         (make_pod(), granted_ip(pod_type="StatefulSet")),
         (make_pod("virt-launcher-web-x", owner=VM), granted_ip()),
         (make_pod(), granted_ip(namespace="team")),
-        (make_pod(), granted_ip(subnet="other")),
+        (make_pod(), granted_ip(subnet="other", labels={**GRANTED, "ovn.kubernetes.io/subnet": "other"})),
     ],
 )
 def test_a_pod_that_does_not_agree_gets_no_address(pod: Pod, ip: Any) -> None:

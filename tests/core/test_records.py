@@ -95,11 +95,25 @@ def test_a_status_that_is_not_of_a_reservation_is_not_believed() -> None:
 @pytest.mark.parametrize("field", ["v4_ip_address", "v6_ip_address", "mac_address"])
 def test_what_cannot_be_read_was_never_granted(field: str) -> None:
     """An address that is none holds nothing, whoever wrote it into status or spec; the request is answered instead."""
-    broken = granted_ip(**{field: "nonsense"})
+    broken = granted_ip(**{field: "nonsense", "ip_address": "nonsense"})
     forged = granted_ip(status=IpStatus(recorded=Recorded(subnet="net", reserved="true", **{field: "nonsense"})))
 
     assert records.granted(broken, None) is None
     assert records.granted(forged, None) == recorded()
+
+
+def test_of_two_fields_that_disagree_the_one_that_people_do_not_edit_is_the_grant() -> None:
+    """A process that sees an edited IP for the first time holds what was granted, and undoes the edit."""
+    edited = granted_ip(v4_ip_address="10.0.0.5", subnet="other")
+
+    assert records.granted(edited, None) == recorded()
+
+
+def test_an_ip_that_is_going_under_a_strangers_finalizer_holds_nothing_if_it_was_ours() -> None:
+    """Our finalizer was taken off it: the address was freed then, and a restart does not occupy it again."""
+    going = granted_ip(finalizers=("example.com/backup",), deleting=True)
+
+    assert records.of_ip(going, None) == ()
 
 
 def test_an_upper_case_mac_of_kube_ovn_is_a_grant() -> None:

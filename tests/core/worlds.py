@@ -220,7 +220,8 @@ def layout(subnet: Subnet) -> Layout:
 
 def place_of(subnet: Subnet, *, switch: bool = True) -> Place:
     """A usable subnet as owners of addresses see it."""
-    return Place(subnet.metadata.name, subnet, layout(subnet).plan, switch, None)
+    plan = layout(subnet).plan
+    return Place(subnet.metadata.name, subnet, plan, switch, None, plan)
 
 
 # -- views -----------------------------------------------------------------------------------------

@@ -129,6 +129,27 @@ def test_the_longest_released_address_goes_first_when_more_are_remembered_than_m
     assert took(ledger, "f", 60.0) == "10.0.0.6"
 
 
+def test_a_touched_subnet_is_told_once() -> None:
+    """Whoever shows numbers asks which subnets a claim came or went in."""
+    ledger = Ledger()
+    ledger.put(Source.IP, "a", [Record("a", "net", v4=5)], 0.0)
+    ledger.put(Source.IP, "b", [Record("b", "other", v4=5)], 0.0)
+
+    assert ledger.drain_touched() == {"net", "other"}
+    assert ledger.drain_touched() == set()
+
+
+def test_only_the_last_subnets_that_went_are_remembered() -> None:
+    """Names come and go for as long as the process lives."""
+    ledger = Ledger()
+    for number in range(300):
+        ledger.put(Source.IP, "a", [Record("a", f"net-{number}", v4=5)], 0.0)
+        ledger.put(Source.IP, "a", (), 1.0)
+
+    assert ledger.released("net-0", Address(4, 5)) is None
+    assert ledger.released("net-299", Address(4, 5)) is not None
+
+
 def test_releases_that_cannot_be_given_out_are_forgotten_the_oldest_first() -> None:
     ledger = Ledger(remembered=1)
     for port, address in (("a", "10.0.0.2"), ("b", "10.0.0.3"), ("stays", "10.0.0.4")):

@@ -170,6 +170,18 @@ def test_a_deadline_of_a_key_under_way_is_kept() -> None:
     assert work.take(3.0) == Taken("a", Lane.NORMAL, waited=2.0, failures=0)
 
 
+def test_a_key_runs_from_take_to_done() -> None:
+    """Others can see that somebody has it."""
+    work = WorkQueue[str](Backoff())
+    work.add("a", 0.0)
+
+    assert not work.runs("a")
+    work.take(0.0)
+    assert work.runs("a")
+    work.done("a", 1.0)
+    assert not work.runs("a")
+
+
 def test_retry_backs_off_per_key_until_forgotten() -> None:
     """Twice as long each time, counted in what take() hands out."""
     work = queue()

@@ -34,6 +34,7 @@ class Place:
     plan: SubnetPlan | None
     switch: bool
     problem: Message | None
+    shape: SubnetPlan | None = None  # what it would give out, were it not going or kept out by another one
 
     @property
     def provider(self) -> str:

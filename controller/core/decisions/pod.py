@@ -291,9 +291,9 @@ def _again(
     if (kept.v4, kept.v6) == (grant.v4, grant.v6):
         taken = any(port != held.port for port in view.book.mac_holders(grant.mac))
         return replace(grant, mac=kept.mac) if taken and kept.mac is not None else grant
-    if place.plan is None:
+    if place.shape is None:
         raise Refused(place.problem or say(Reason.SUBNET_NOT_FOUND, "absent", subnet=place.name), place.waits)
-    named = ipam.choose(view.book, place.plan, replace(want, v4=grant.v4, v6=grant.v6, mac=grant.mac or None), now)
+    named = ipam.choose(view.book, place.shape, replace(want, v4=grant.v4, v6=grant.v6, mac=grant.mac or None), now)
     return named if isinstance(named, ipam.Refusal) else grant
 
 
