@@ -177,7 +177,7 @@ class Views:
             patient=newest is not None and self._patient(keys.pod(*owner), newest.subnet),
             dice=self.clock.dice(),
             age=self._age(newest.object) if newest else 0.0,
-            bystanders=any(one.alive for one in pods),
+            bystanders=any(one.alive and _may_have_nics(one) for one in pods),
             finished=next((one for one in pods if not one.alive), None),
             pod_nic_type=self.pod_nic_type,
         )
@@ -245,6 +245,11 @@ class Views:
 @lru_cache(maxsize=4)
 def _stamp(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _may_have_nics(one: Pod) -> bool:
+    """True for a live pod that may have NICs of ours beside a default network that is not."""
+    return bool(one.fault) or (naming.NETWORKS in one.metadata.annotations and not one.spec.host_network)
 
 
 def _unreadable(bidder: Bidder | None) -> Message | None:

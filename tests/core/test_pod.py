@@ -214,6 +214,14 @@ def test_a_pod_that_does_not_agree_gets_no_address(pod: Pod, ip: Any) -> None:
     assert decision.waits == (("ip", "web.default"),)
 
 
+def test_a_port_of_a_former_pod_makes_way_for_a_request() -> None:
+    """No record tells of it any more, and the reservation cannot be granted while it is there."""
+    asked = held_by(make_ip(v4_ip_address="10.0.0.5"), make_row(pod_uid="former"))
+
+    assert names(decided(make_pod(owner=STS), held=(asked,))) == ["DropPort"]
+    assert "DropPort" not in names(decided(make_pod(), held=(held_by(make_ip(), make_row()),)))
+
+
 def test_a_reserved_address_that_two_records_claim_is_not_used_again() -> None:
     """Rule 5: who lives goes on, nobody else starts on it; its end wakes the pod. Both families count."""
     book = book_of(NET, api__default="10.0.0.2")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from controller.core.decisions.placement import Place
     from controller.core.ipam import Book, Grant
     from controller.core.objects import Ip, Pod, Seconds
+    from controller.core.rows import PortRow
 
 SCHEDULING_GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too
 RETAINED: Final = ("StatefulSet", "VirtualMachine")
@@ -61,6 +62,8 @@ def decide(view: View, now: Seconds) -> Decision:
         released = [effect for held in view.held for effect in _release(view, held)]
         return Decision(tuple(released), tells=_farewell(view) if released else ())
     mine = next((h for h in view.held if h.port == bidder.port), Held(bidder.port))
+    if mine.row is not None and _in_the_way(bidder, mine, mine.row):
+        return Decision((DropPort(mine.row),))
     try:
         decision = _serve(view, bidder, mine, now)
     except Refused as refused:
@@ -77,6 +80,16 @@ def decide(view: View, now: Seconds) -> Decision:
         tells = (*decision.tells, *(tell for r in refusals for tell in r.tells))
         return replace(decision, tells=tells, refusal=decision.refusal or refusals[0].refusal)
     return decision
+
+
+def _in_the_way(bidder: Bidder, held: Held, row: PortRow) -> bool:
+    """True for a port of a former pod that no record tells of, where a user asks for a reservation of its name.
+
+    Whatever was kept of that pod is gone with its IP object; the request cannot be granted while the port is there.
+    """
+    asked = held.ip is not None and held.recorded is None and not tells_of(held.ip, row)
+    former = row.ours and row.type == "" and row.external(POD_UID) not in {"", bidder.object.metadata.uid}
+    return asked and former and not bidder.running
 
 
 def _has_nics(view: View) -> bool:
