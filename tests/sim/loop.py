@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import itertools
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -43,6 +44,34 @@ class _NoSelector:
         """Nothing to close."""
 
 
+class SimTask(asyncio.Task[Any]):
+    """A task whose place in a set is its number: a TaskGroup cancels in that order, not in that of memory."""
+
+    def __new__(cls, *_args: Any, loop: SimLoop, **_more: Any) -> Self:
+        """Number it before anything can put it into a set."""
+        task = super().__new__(cls)
+        task.number = loop.number()
+        return task
+
+    number: int
+
+    def __hash__(self) -> int:
+        """The number."""
+        return self.number
+
+
+class SimFuture(asyncio.Future[Any]):
+    """A future with a number, as SimTask."""
+
+    def __init__(self, *, loop: SimLoop) -> None:
+        self.number = loop.number()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        """The number."""
+        return self.number
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """First come, first served like the real loop; only the world's latencies choose the interleaving."""
 
@@ -52,12 +81,26 @@ class SimLoop(asyncio.BaseEventLoop):
         self.since_time_passed = 0
         self.steps_left = steps
         self.troubles: list[dict[str, Any]] = []
+        self._numbers = itertools.count()
+        self.set_task_factory(SimLoop._numbered)
         self._clock_resolution = 1e-9
         self._selector = _NoSelector(self)
 
     def time(self) -> float:
         """The virtual seconds since the universe began."""
         return self.now
+
+    def number(self) -> int:
+        """The next number for a task or a future."""
+        return next(self._numbers)
+
+    @staticmethod
+    def _numbered(loop: Any, work: Any, **more: Any) -> SimTask:
+        return SimTask(work, loop=loop, **more)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A numbered future."""
+        return SimFuture(loop=self)
 
     def note_trouble(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that nobody awaits ends the run; a violation has told the world already."""
