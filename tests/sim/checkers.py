@@ -111,7 +111,7 @@ class Checkers:
     def _granted(self, fresh: list[Spot], by: str, *, mine: bool) -> None:
         for spot in fresh:
             owners = self.book.owners(spot)
-            newest = max(owners, key=lambda o: owners[o].since)
+            newest = max(reversed(list(owners)), key=lambda o: owners[o].since)
             for owner in owners:
                 if owner != newest:
                     self._share(spot, newest, owner, mine=mine)
