@@ -101,7 +101,8 @@ def _newcomer(view: View, ip: Ip, now: Seconds) -> Decision:
     if naming.foreign(ip):
         return Decision()
     row = view.row if view.row is not None and view.row.ours else None
-    if row is not None and not view.bidders and tells_of(ip, row):
+    idle = not view.under_way and not any(b.running for b in view.bidders)
+    if row is not None and idle and tells_of(ip, row):
         body = {"metadata": {"resourceVersion": ip.metadata.resource_version, "finalizers": finalized(ip)}}
         return Decision((Patch(Kind.IP, "", view.name, body),))  # our finalizer was taken off by hand
     if ip.metadata.labels.get(naming.RESERVED) == "false":
