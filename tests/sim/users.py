@@ -1,24 +1,21 @@
-"""The users: they ask for much, change their minds, make mistakes, and take what is not theirs. All by the seed."""
+"""The users: they ask for much, change their minds and make mistakes. All by the seed."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
-from controller.core.effects import DropPort, PutPort
-from controller.core.objects import FINALIZER, OLD_FINALIZER, OUR_FINALIZERS, Kind
-from controller.core.rows import PortRow
+from controller.core.objects import OLD_FINALIZER, OUR_FINALIZERS, Kind
 from controller.ports import PortError
-from tests.sim.agents import NAMESPACE_FINALIZER
 from tests.sim.documents import IMMUTABLE, RESERVED, Doc, deleting, finalizers, labels, meta, ours, spec
+from tests.sim.hand import Hand
+from tests.sim.operators import Operators
 from tests.sim.records import special
 from tests.sim.stage import (
     ADDRESSES,
-    BAD_ADDRESSES,
     BAD_MACS,
     CAST,
-    EDITS,
-    FOREIGN_FINALIZER,
     MACS,
     NODES,
     NOTE,
@@ -36,13 +33,13 @@ if TYPE_CHECKING:
 PAUSE: Final = 1.2
 
 
-class Users:
+class Users(Hand):
     """One hand with many moods; every action is one change of the API or of Northbound."""
 
     def __init__(self, universe: SimWorld) -> None:
-        self._universe, self._store, self._rng = universe, universe.store, universe.users_rng
-        self._cast = tuple(self._rng.sample(CAST, 8))
-        self._serial = 0
+        super().__init__(universe, itertools.count(1))
+        operators = Operators(universe, self.serial)
+        self._cast = tuple(self.rng.sample(CAST, 8))
         self._wishes: dict[str, dict[str, str]] = {}
         self._moods: dict[Callable[[], None], int] = {
             self.reserve: 16,
@@ -56,55 +53,41 @@ class Users:
             self.delete_a_pod: 14,
             self.replace_a_pod: 5,
             self.finish_a_pod: 4,
-            self.edit_a_subnet: 3,
-            self.delete_a_subnet: 1,
-            self.make_a_subnet: 6,
-            self.annotate_a_namespace: 2,
-            self.delete_a_namespace: 1,
-            self.place_a_foreign_object: 2,
-            self.place_a_foreign_port: 2,
-            self.remove_what_is_foreign: 2,
-            self.remove_a_port: 1,
-            self.meddle_with_a_port: 3,
+            operators.edit_a_subnet: 3,
+            operators.delete_a_subnet: 1,
+            operators.make_a_subnet: 6,
+            operators.annotate_a_namespace: 2,
+            operators.delete_a_namespace: 1,
+            operators.place_a_foreign_object: 2,
+            operators.place_a_foreign_port: 2,
+            operators.remove_what_is_foreign: 2,
+            operators.remove_a_port: 1,
+            operators.meddle_with_a_port: 3,
         }
 
     async def live(self) -> None:
         """Do one thing after another until cancelled; the API's refusals are taken with a shrug."""
         moods, weights = list(self._moods), list(self._moods.values())
         while True:
-            burst = self._rng.random() < 0.25
-            await asyncio.sleep(self._rng.expovariate(1 / (0.02 if burst else PAUSE)))
+            burst = self.rng.random() < 0.25
+            await asyncio.sleep(self.rng.expovariate(1 / (0.02 if burst else PAUSE)))
             try:
-                self._rng.choices(moods, weights)[0]()
+                self.rng.choices(moods, weights)[0]()
             except PortError:
                 continue
 
     def settle(self) -> None:
         """Before the calm: every pod gets its node, and what keeps things from ending is taken away."""
-        for space, name in sorted(self._store.docs[Kind.POD]):
+        for space, name in sorted(self.store.docs[Kind.POD]):
             self._schedule(space, name)
 
-    # -- choosing ----------------------------------------------------------------------------------
     def _workload(self) -> Workload:
-        return self._rng.choice(self._cast)
-
-    def _subnet(self) -> str:
-        known = sorted(name for _, name in self._store.docs[Kind.SUBNET]) or ["ovn-default"]
-        return self._rng.choice(known) if self._rng.random() < 0.95 else "ghost"
-
-    def _any(self, kind: Kind, *, when: Callable[[Doc], bool] = lambda _doc: True) -> Doc | None:
-        found = [doc for _, doc in sorted(self._store.docs[kind].items()) if when(doc)]
-        return self._rng.choice(found) if found else None
-
-    def _address(self, subnet: str) -> str:
-        if self._rng.random() < 0.04:
-            return self._rng.choice(BAD_ADDRESSES)
-        return self._rng.choice(ADDRESSES.get(subnet, ADDRESSES["tiny"]))
+        return self.rng.choice(self._cast)
 
     # -- reservations ------------------------------------------------------------------------------
     def _request(self, workload: Workload) -> tuple[str, Doc]:
         """The name and spec of a reservation, right or wrong."""
-        rng, subnet = self._rng, self._subnet()
+        rng, subnet = self.rng, self.subnet()
         provider = SUBNETS.get(subnet, {}).get("provider", "")
         kind = workload.kind if rng.random() < 0.9 else rng.choice(("", "StatefulSet", "VirtualMachine", "Deployment"))
         wanted: Doc = {
@@ -114,7 +97,7 @@ class Users:
             "podType": kind,
         }
         if rng.random() < 0.45:
-            for address in [self._address(subnet) for _ in range(2 if subnet == "dual" else 1)]:
+            for address in [self.address(subnet) for _ in range(2 if subnet == "dual" else 1)]:
                 wanted["v6IpAddress" if ":" in address else "v4IpAddress"] = address
         if rng.random() < 0.15:
             wanted["macAddress"] = rng.choice(MACS if rng.random() < 0.85 else BAD_MACS)
@@ -127,86 +110,86 @@ class Users:
         """Create a reservation, before or after its workload."""
         name, wanted = self._request(self._workload())
         metadata: Doc = {}
-        if self._rng.random() < 0.3:
+        if self.rng.random() < 0.3:
             metadata["labels"] = {RESERVED: "true", "team": "blue"}
-        if self._rng.random() < 0.1:
+        if self.rng.random() < 0.1:
             metadata["finalizers"] = ["example.com/backup"]
-        if self._rng.random() < 0.02:
+        if self.rng.random() < 0.02:
             metadata["labels"] = {RESERVED: "false"}
-        self._store.create(Kind.IP, "", name, {"metadata": metadata, "spec": wanted}, "user")
+        self.store.create(Kind.IP, "", name, {"metadata": metadata, "spec": wanted}, "user")
 
     def apply_a_manifest(self) -> None:
         """`kubectl apply` of a reservation over whatever has that name."""
         name, wanted = self._request(self._workload())
         body: Doc = {"spec": wanted}
-        if self._rng.random() < 0.7:
+        if self.rng.random() < 0.7:
             body["metadata"] = {"labels": {RESERVED: "true"}}
-        present = self._store.get(Kind.IP, "", name)
+        present = self.store.get(Kind.IP, "", name)
         if present is None:
-            self._store.create(Kind.IP, "", name, body, "user")
+            self.store.create(Kind.IP, "", name, body, "user")
         elif not ours(present) or self._recorded(present) or self._used(present):
-            self._store.patch(Kind.IP, "", name, body, "user")
+            self.store.patch(Kind.IP, "", name, body, "user")
 
     def delete_an_ip(self) -> None:
         """Delete an IP object, used or not."""
-        ip = self._any(Kind.IP, when=lambda doc: not deleting(doc))
+        ip = self.any(Kind.IP, when=lambda doc: not deleting(doc))
         if ip is not None:
-            self._store.delete(Kind.IP, "", meta(ip)["name"], meta(ip)["uid"], "user")
+            self.store.delete(Kind.IP, "", meta(ip)["name"], meta(ip)["uid"], "user")
 
     def edit_a_label(self) -> None:
         """Decide for or against a reservation, or forget the label."""
-        ip = self._any(Kind.IP)
+        ip = self.any(Kind.IP)
         if ip is not None:
-            value = self._rng.choice(("true", "true", "false", None, "yes"))
+            value = self.rng.choice(("true", "true", "false", None, "yes"))
             body = {"metadata": {"labels": {RESERVED: value}}}
-            if self._rng.random() < 0.2:
-                body["metadata"]["labels"]["team"] = self._rng.choice(("red", None))
-            self._store.patch(Kind.IP, "", meta(ip)["name"], body, "user")
+            if self.rng.random() < 0.2:
+                body["metadata"]["labels"]["team"] = self.rng.choice(("red", None))
+            self.store.patch(Kind.IP, "", meta(ip)["name"], body, "user")
 
     def edit_an_attribute(self) -> None:
         """Change what must not change; what an ordinary IP without a pod says is nobody's business but its user's."""
-        ip = self._any(
+        ip = self.any(
             Kind.IP,
             when=lambda doc: not special(doc) and (not ours(doc) or self._recorded(doc) or self._used(doc)),
         )
         if ip is None:
             return
-        field = self._rng.choice(IMMUTABLE)
+        field = self.rng.choice(IMMUTABLE)
         subnet = spec(ip).get("subnet", "")
         four = [a for a in ADDRESSES.get(subnet, ("10.1.0.2",)) if ":" not in a]
         values: dict[str, Any] = {
-            "subnet": self._subnet(),
-            "podType": self._rng.choice(("", "StatefulSet", "VirtualMachine")),
-            "macAddress": self._rng.choice((*MACS, "")),
-            "v4IpAddress": self._rng.choice((*four, "")),
-            "v6IpAddress": self._rng.choice(("fd00:3::2", "")),
+            "subnet": self.subnet(),
+            "podType": self.rng.choice(("", "StatefulSet", "VirtualMachine")),
+            "macAddress": self.rng.choice((*MACS, "")),
+            "v4IpAddress": self.rng.choice((*four, "")),
+            "v6IpAddress": self.rng.choice(("fd00:3::2", "")),
         }
         body = {"spec": {field: values.get(field, self._workload().name)}}
-        self._store.patch(Kind.IP, "", meta(ip)["name"], body, "user")
+        self.store.patch(Kind.IP, "", meta(ip)["name"], body, "user")
 
     def _recorded(self, ip: Doc) -> bool:
         """True for a reservation whose edit can be undone, also by the next controller."""
-        told = self._store.rules.ip_status or not self._universe.options.crashes
+        told = self.store.rules.ip_status or not self.universe.options.crashes
         return labels(ip).get(RESERVED) != "false" and told
 
     def _used(self, ip: Doc) -> bool:
         """True for an ordinary IP of a pod that is there."""
-        pods = self._store.docs[Kind.POD].values()
+        pods = self.store.docs[Kind.POD].values()
         return labels(ip).get(RESERVED) == "false" and any(port_of(pod) == meta(ip)["name"] for pod in pods)
 
     def tear_off_a_finalizer(self) -> None:
         """Remove our finalizer by force, mostly from what is being deleted; or put the old name in its place."""
-        careless = 0.2 if self._store.rules.ip_status else 0.0  # without a status nothing else tells what was granted
-        ip = self._any(
+        careless = 0.2 if self.store.rules.ip_status else 0.0  # without a status nothing else tells what was granted
+        ip = self.any(
             Kind.IP,
-            when=lambda doc: ours(doc) and not special(doc) and (deleting(doc) or self._rng.random() < careless),
+            when=lambda doc: ours(doc) and not special(doc) and (deleting(doc) or self.rng.random() < careless),
         )
         if ip is None:
             return
         left = [f for f in finalizers(ip) if f not in OUR_FINALIZERS]
-        if not deleting(ip) and self._rng.random() < 0.5:
+        if not deleting(ip) and self.rng.random() < 0.5:
             left.append(OLD_FINALIZER)
-        self._store.patch(Kind.IP, "", meta(ip)["name"], {"metadata": {"finalizers": left}}, "user")
+        self.store.patch(Kind.IP, "", meta(ip)["name"], {"metadata": {"finalizers": left}}, "user")
 
     # -- pods --------------------------------------------------------------------------------------
     def start_a_pod(self) -> None:
@@ -214,13 +197,13 @@ class Users:
         self._start(self._workload())
 
     def _start(self, workload: Workload) -> None:
-        rng = self._rng
+        rng = self.rng
         asked: dict[str, str] = {}
-        subnet = self._subnet()
+        subnet = self.subnet()
         if rng.random() < 0.55:
             asked["logical_switch"] = subnet
         if rng.random() < 0.15:
-            asked["ip_address"] = self._address(subnet)
+            asked["ip_address"] = self.address(subnet)
         elif rng.random() < 0.08:
             some = rng.sample(ADDRESSES.get(subnet, ADDRESSES["tiny"]), 1 if subnet == "ghost" else 3)
             asked["ip_pool"] = ";".join(some)
@@ -236,8 +219,8 @@ class Users:
             asked = self._wishes.get(meta(launcher)["uid"], {})
         metadata: Doc = {"annotations": {NOTE + key: value for key, value in asked.items()}, "labels": {"app": name}}
         if workload.kind == "VirtualMachine":
-            self._serial += 1
-            name = f"virt-launcher-{workload.name}-{self._serial}"
+            serial = next(self.serial)
+            name = f"virt-launcher-{workload.name}-{serial}"
             api = "kubevirt.io/v1"
             metadata["ownerReferences"] = [_ref("VirtualMachineInstance", workload.name, api)]
         elif workload.kind == "StatefulSet":
@@ -249,153 +232,56 @@ class Users:
         if rng.random() < 0.03:
             wanted["hostNetwork"] = True
         body = {"metadata": metadata, "spec": wanted}
-        self._store.create(Kind.POD, workload.namespace, name, body, "user")
-        self._wishes[meta(self._store.docs[Kind.POD][workload.namespace, name])["uid"]] = asked
+        self.store.create(Kind.POD, workload.namespace, name, body, "user")
+        self._wishes[meta(self.store.docs[Kind.POD][workload.namespace, name])["uid"]] = asked
 
     def _launcher(self, workload: Workload) -> Doc | None:
         """A pod of the VM that is there already."""
-        pods = sorted(self._store.docs[Kind.POD].items()) if workload.kind == "VirtualMachine" else []
+        pods = sorted(self.store.docs[Kind.POD].items()) if workload.kind == "VirtualMachine" else []
         mine = (pod for (space, _), pod in pods if (space, owner_of(pod)) == (workload.namespace, workload.name))
         return next(mine, None)
 
     def schedule_a_pod(self) -> None:
         """The scheduler finds a node, late."""
-        pod = self._any(Kind.POD, when=lambda doc: not spec(doc).get("nodeName"))
+        pod = self.any(Kind.POD, when=lambda doc: not spec(doc).get("nodeName"))
         if pod is not None:
             self._schedule(meta(pod)["namespace"], meta(pod)["name"])
 
     def _schedule(self, space: str, name: str) -> None:
-        pod = self._store.get(Kind.POD, space, name)
+        pod = self.store.get(Kind.POD, space, name)
         if pod is not None and not spec(pod).get("nodeName") and not deleting(pod):
-            body = {"spec": {"nodeName": self._rng.choice(NODES)}}
-            self._store.patch(Kind.POD, space, name, body, "scheduler")
+            body = {"spec": {"nodeName": self.rng.choice(NODES)}}
+            self.store.patch(Kind.POD, space, name, body, "scheduler")
 
     def delete_a_pod(self) -> None:
         """Delete a pod gracefully or by force."""
-        pod = self._any(Kind.POD)
+        pod = self.any(Kind.POD)
         if pod is not None:
             self._delete_pod(pod)
 
     def _delete_pod(self, pod: Doc) -> None:
-        grace = 0 if self._rng.random() < 0.4 or not spec(pod).get("nodeName") else 30
-        self._store.delete(Kind.POD, meta(pod)["namespace"], meta(pod)["name"], meta(pod)["uid"], "user", grace=grace)
+        grace = 0 if self.rng.random() < 0.4 or not spec(pod).get("nodeName") else 30
+        self.store.delete(Kind.POD, meta(pod)["namespace"], meta(pod)["name"], meta(pod)["uid"], "user", grace=grace)
 
     def replace_a_pod(self) -> None:
         """Delete a pod by force and create its successor under the same name in the same breath."""
-        pod = self._any(Kind.POD)
+        pod = self.any(Kind.POD)
         if pod is None:
             return
         space, name = meta(pod)["namespace"], meta(pod)["name"]
-        self._store.delete(Kind.POD, space, name, meta(pod)["uid"], "user", grace=0)
+        self.store.delete(Kind.POD, space, name, meta(pod)["uid"], "user", grace=0)
         workload = next((w for w in CAST if (w.namespace, w.name) == (space, owner_of(pod))), None)
         if workload is not None:
             self._start(workload)
 
     def finish_a_pod(self) -> None:
         """A pod's containers end for good, or not."""
-        pod = self._any(Kind.POD, when=lambda doc: bool(spec(doc).get("nodeName")))
+        pod = self.any(Kind.POD, when=lambda doc: bool(spec(doc).get("nodeName")))
         if pod is not None:
-            status = {"phase": self._rng.choice(("Succeeded", "Failed"))}
-            if self._rng.random() < 0.2:
+            status = {"phase": self.rng.choice(("Succeeded", "Failed"))}
+            if self.rng.random() < 0.2:
                 status = {"phase": "Failed", "reason": "Evicted"}
-            self._store.patch(Kind.POD, meta(pod)["namespace"], meta(pod)["name"], {"status": status}, "kubelet")
-
-    # -- subnets and namespaces --------------------------------------------------------------------
-    def make_a_subnet(self) -> None:
-        """Create a subnet that others have long been waiting for."""
-        missing = [name for name in SUBNETS if ("", name) not in self._store.docs[Kind.SUBNET]]
-        if missing:
-            name = self._rng.choice(missing)
-            self._store.create(Kind.SUBNET, "", name, {"spec": SUBNETS[name]}, "user")
-
-    def edit_a_subnet(self) -> None:
-        """Move its CIDR, its gateway or its excludes; break it, or mend it."""
-        name = self._rng.choice(sorted(SUBNETS))
-        if self._store.get(Kind.SUBNET, "", name) is not None:
-            original = {"gateway": None, "excludeIps": None, **SUBNETS[name]}
-            edit = {**original, **self._rng.choice((SUBNETS[name], *EDITS[name]))}
-            self._store.patch(Kind.SUBNET, "", name, {"spec": edit}, "user")
-
-    def delete_a_subnet(self) -> None:
-        """Delete a subnet, in use or not."""
-        subnet = self._any(Kind.SUBNET, when=lambda doc: not deleting(doc))
-        if subnet is not None:
-            self._store.delete(Kind.SUBNET, "", meta(subnet)["name"], meta(subnet)["uid"], "user")
-
-    def annotate_a_namespace(self) -> None:
-        """Bind a namespace to subnets, or free it."""
-        value = self._rng.choice(("tiny", "small,tiny", "dual", "ghost", None, None))
-        space = self._rng.choice(("default", "team"))
-        body = {"metadata": {"annotations": {NOTE + "logical_switch": value}}}
-        self._store.patch(Kind.NAMESPACE, "", space, body, "user")
-
-    def delete_a_namespace(self) -> None:
-        """Delete the team's namespace with all in it, or make it anew."""
-        team = self._store.get(Kind.NAMESPACE, "", "team")
-        if team is None:
-            self._store.create(Kind.NAMESPACE, "", "team", {}, "user")
-        elif not deleting(team):
-            body = {"metadata": {"finalizers": [NAMESPACE_FINALIZER]}}
-            self._store.patch(Kind.NAMESPACE, "", "team", body, "namespaces")
-            self._store.delete(Kind.NAMESPACE, "", "team", "", "user")
-
-    # -- what is not ours --------------------------------------------------------------------------
-    def place_a_foreign_object(self) -> None:
-        """Somebody marks an address as used, by an IP object with a finalizer of their own, or of a node."""
-        self._serial += 1
-        subnet = self._rng.choice(sorted(SUBNETS))
-        address = self._rng.choice([a for a in ADDRESSES[subnet] if ":" not in a])
-        wanted = {"subnet": subnet, "v4IpAddress": address, "ipAddress": address}
-        if self._rng.random() < 0.3:
-            node = self._rng.choice(NODES)
-            body: Doc = {"metadata": {"finalizers": [FINALIZER]}, "spec": {**wanted, "podName": node}}
-            self._store.create(Kind.IP, "", f"node-{node}", body, "kube-ovn")
-        else:
-            body = {"metadata": {"finalizers": [FOREIGN_FINALIZER], "labels": {RESERVED: "true"}}, "spec": wanted}
-            self._store.create(Kind.IP, "", f"manual-{self._serial}", body, "somebody else")
-
-    def place_a_foreign_port(self) -> None:
-        """Another system adds a port of its own to a switch."""
-        self._serial += 1
-        switches = sorted({row.name for row in self._universe.database.tables.switches.values()})
-        if not switches:
-            return
-        switch = self._rng.choice(switches)
-        address = self._rng.choice(ADDRESSES.get(switch, ("10.1.0.2",)))
-        ids = (("ls", switch), ("vendor", self._rng.choice(("other", "neutron"))))
-        row = PortRow(f"foreign-{self._serial}", (f"0a:00:00:00:00:{self._serial % 256:02x} {address}",), ids)
-        self._universe.database.commit((PutPort(row),), "somebody else")
-
-    def remove_what_is_foreign(self) -> None:
-        """Somebody else takes away what they placed."""
-        ip = self._any(Kind.IP, when=lambda doc: meta(doc)["name"].startswith(("manual-", "node-")))
-        if ip is not None:
-            name = meta(ip)["name"]
-            self._store.patch(Kind.IP, "", name, {"metadata": {"finalizers": None}}, "somebody else")
-            self._store.delete(Kind.IP, "", name, meta(ip)["uid"], "somebody else")
-        tables = self._universe.database.tables
-        rows = [row for _, row in sorted(tables.ports.items()) if row.name.startswith("foreign-")]
-        if rows:
-            self._universe.database.commit((DropPort(self._rng.choice(rows)),), "somebody else")
-
-    def remove_a_port(self) -> None:
-        """`ovn-nbctl lsp-del` by a tired hand."""
-        rows = [row for _, row in sorted(self._universe.database.tables.ports.items()) if row.ours]
-        if rows:
-            self._universe.database.commit((DropPort(self._rng.choice(rows)),), "admin")
-
-    def meddle_with_a_port(self) -> None:
-        """Another part of Kube-OVN keeps a note on a port, or a tired hand bends its addresses."""
-        rows = [row for _, row in sorted(self._universe.database.tables.ports.items()) if row.ours]
-        if not rows:
-            return
-        row = self._rng.choice(rows)
-        if self._rng.random() < 0.3:
-            bent = row._replace(addresses=tuple(f"0a:ff:ff:ff:ff:ff {a.partition(' ')[2]}" for a in row.addresses))
-        else:
-            ids = dict(row.external_ids) | {"security_groups": self._rng.choice(("sg-a", "sg-b"))}
-            bent = row._replace(external_ids=tuple(sorted(ids.items())))
-        self._universe.database.commit((PutPort(bent, row),), "admin")
+            self.store.patch(Kind.POD, meta(pod)["namespace"], meta(pod)["name"], {"status": status}, "kubelet")
 
 
 def _ref(kind: str, name: str, api: str) -> Doc:
