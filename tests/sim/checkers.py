@@ -154,8 +154,8 @@ class Checkers:
             return
         if any(plan is None for since, plan in self.plans.get(spot.subnet, []) if since > at - STALE):
             return  # a subnet that went and came again remembers nothing
-        spare = [a for plan in self._plans_of(spot.subnet)[-1:] for a in self._spare(spot, plan)]
-        if len(spare) >= SPARE or self._asks(owner, spot.address):
+        spare = min((len(self._spare(spot, plan)) for plan in self._plans_of(spot.subnet)), default=0)
+        if spare >= SPARE or self._asks(owner, spot.address):
             passed = self.now() - at
             self.fail(f"{spot.address} of {spot.subnet} went from {last} to {owner} after {passed:.1f} s", spot)
 

@@ -108,10 +108,9 @@ class Database:
                     uuid = self._uuid()
                     draft.switches[uuid] = SwitchRow(name, (("vendor", VENDOR),), uuid)
             case DropSwitch(_, uuid):
+                if uuid in draft.parent.values():
+                    raise Conflict(f"switch {uuid} has ports")
                 draft.switches.pop(uuid, None)
-                for port in [port for port, switch in draft.parent.items() if switch == uuid]:
-                    del draft.parent[port]
-                    draft.ports = {name: row for name, row in draft.ports.items() if row.uuid != port}
             case _:
                 assert_never(effect)
 

@@ -70,9 +70,13 @@ class Oracle:
         """Claims that may be counted or not: of IPs that only other people's finalizers keep (bug row 33).
 
         An IP on its way out that we have let go of looks, to a controller that knows nothing of it, like one that
-        somebody made by hand; and a request under somebody's finalizer looks as if it were granted.
+        somebody made by hand; and a request under somebody's finalizer looks as if it were granted. An ordinary
+        IP that a person edited says one thing, and its port another.
         """
         found: dict[Spot, set[str]] = {}
+        for grant in self.book.grants.values():
+            for spot in grant.spots if grant.tainted else ():
+                found.setdefault(spot, set()).add(grant.name)
         for (_, name), ip in self.store.docs[Kind.IP].items():
             if finalizers(ip) and not ours(ip):
                 texts = (spec(ip).get("v4IpAddress"), spec(ip).get("v6IpAddress"))

@@ -203,9 +203,9 @@ class Judge:
         whole = set(range(family.first, family.last + 1))
         closed = {value for value in whole if family.shut(value)}
         told, told_free = _expand(using[1]), _expand(free[1])
-        lingering = {number(s.address) for s in self.oracle.lingering() if s.subnet == name and not is_mac(s.address)}
-        true |= lingering & told
-        if told != (true & whole) - closed or told_free != whole - closed - true:
+        doubtful = {number(s.address) for s in self.oracle.lingering() if s.subnet == name and not is_mac(s.address)}
+        wrong = told ^ ((true & whole) - closed) | told_free ^ (whole - closed - true)
+        if wrong - doubtful:
             yield f"subnet {name}: used {using} and available {free}, true owners are {sorted(map(str, spots))}"
         elif using[0] != len(told) or free[0] != len(told_free):
             yield f"subnet {name}: the numbers {using} {free} are not those of the ranges"
