@@ -62,7 +62,7 @@ class PutSwitch:
 
 @dataclass(frozen=True, slots=True)
 class DropSwitch:
-    """Make the Logical_Switch of that uuid not exist. Absent is fine."""
+    """Make the Logical_Switch of that uuid not exist. Absent is fine; one that has ports, whosever, is a Conflict."""
 
     name: str
     uuid: str

@@ -66,6 +66,7 @@ class Draft:
                     self._create_switch(part, name)
                 case DropSwitch(_, uuid):
                     if uuid in self._tables.switches:
+                        part.operations.append(_wait(SWITCHES, _where(uuid), ["ports"], [{"ports": ["set", []]}]))
                         part.operations.append({"op": "delete", "table": SWITCHES, "where": _where(uuid)})
                 case _:
                     assert_never(effect)  # type: ignore[arg-type]

@@ -20,18 +20,34 @@ __all__ = ["cluster"]
 IP = {"apiVersion": "kubeovn.io/v1", "kind": "IP"}
 
 
+FINALIZER = "kubeovn.io/kube-ovn-controller"
+
+
 def ip(name: str, **spec: str | None) -> str:
     return json.dumps({**IP, "metadata": {"name": name}, "spec": spec})
 
 
 @pytest.fixture
 def held(cluster: Cluster) -> Iterator[str]:
+    """An IP as it is once its address was granted."""
     name = "pod-a.space"
     cluster.kubectl(
         "create", "-f", "-", input=ip(name, subnet="s", podName="pod-a", namespace="space", v4IpAddress="10.1.0.5")
     )
+    cluster.kubectl("patch", "ip", name, "--type=merge", "-p", json.dumps({"metadata": {"finalizers": [FINALIZER]}}))
     yield name
+    cluster.kubectl("patch", "ip", name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
     cluster.kubectl("delete", "ip", name)
+
+
+def test_a_request_can_be_corrected_until_it_is_granted(cluster: Cluster) -> None:
+    cluster.kubectl(
+        "create", "-f", "-", input=ip("pod-c.space", subnet="s", podName="pod-c", namespace="space", v4IpAddress="no")
+    )
+    try:
+        cluster.kubectl("patch", "ip", "pod-c.space", "--type=merge", "-p", '{"spec": {"v4IpAddress": "10.1.0.7"}}')
+    finally:
+        cluster.kubectl("delete", "ip", "pod-c.space")
 
 
 @pytest.mark.parametrize(

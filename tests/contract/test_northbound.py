@@ -101,6 +101,17 @@ async def a_switch_is_made_once_and_carries_the_vendor(world: World, poke: Poke)
 
 
 @law
+async def a_switch_that_has_ports_is_not_dropped(world: World, poke: Poke) -> None:
+    async with mirror(world.northbound) as seen:
+        switch, port = poke.name("sw"), poke.name("port")
+        ids = (("ls", switch), ("vendor", "somebody"))
+        await commit(world, seen, PutSwitch(switch), PutPort(PortRow(port, external_ids=ids)))
+        with pytest.raises(Conflict):
+            await commit(world, seen, DropSwitch(switch, seen.switches[switch].uuid))
+        assert {switch, port} <= {*seen.switches, *seen.ports}
+
+
+@law
 async def a_taken_port_name_is_a_conflict_and_changes_nothing(world: World, poke: Poke) -> None:
     async with mirror(world.northbound) as seen:
         sw, name = await switch(world, poke), poke.name("taken")
@@ -192,11 +203,11 @@ async def a_port_moves_between_switches_in_one_step(world: World, poke: Poke) ->
         was = seen.ports[name]
         await commit(world, seen, PutPort(port(name, new), was))
         assert seen.ports[name].switch == new
-        # A port lives and dies with the switch that holds it: so the old one's end must not take it along.
+        # Only a switch without ports can go: so the old one holds it no more, and the new one does.
         await commit(world, seen, DropSwitch(old, seen.switches[old].uuid))
         assert name in seen.ports
-        await commit(world, seen, DropSwitch(new, seen.switches[new].uuid))
-        assert name not in seen.ports
+        with pytest.raises(Conflict):
+            await commit(world, seen, DropSwitch(new, seen.switches[new].uuid))
 
 
 @law

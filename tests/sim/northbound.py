@@ -157,7 +157,9 @@ class SimNorthbound(Northbound):
         return self._epoch
 
     async def rows(self) -> AsyncIterator[Rows]:
-        """The content, whole after each connect, then the changes in order of commit."""
+        """The content, whole after each connect, then the changes in order of commit; a second reader connects anew."""
+        if self._connected:
+            self._disconnect()
         while True:
             await self._connect()
             self._database.listeners.append(self._wake)

@@ -231,7 +231,7 @@ async def test_of_switches_with_one_name_kube_ovns_stands_for_it_and_another_tak
         was = seen.ports["a"]
         await seen.shows(await wire.commit((PutPort(was._replace(addresses=("x",)), was),)))
         assert seen.ports["a"].uuid == was.uuid
-        await wire.commit((DropSwitch("twin", ours.uuid),))
+        await seen.shows(await wire.commit((DropPort(seen.ports["a"]), DropSwitch("twin", ours.uuid))))
         await seen.until(lambda m: m.switches["twin"].uuid != ours.uuid)
         left = {seen.switches["twin"].uuid}
         await wire.commit((DropSwitch("twin", *left),))
