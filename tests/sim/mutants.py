@@ -26,6 +26,7 @@ from controller.machines.replica import Replica
 from controller.machines.waiting import Waiting
 from controller.ports import Conflict
 from controller.reconcilers.leader import Leader
+from controller.reconcilers.mirrors import Mirrors
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.worker import Worker
 from tests.sim import store
@@ -126,6 +127,14 @@ def _reversed_retire(true: Any) -> Any:
     return retire
 
 
+def _start_once(true: Any) -> Any:
+    def start(self: Mirrors, group: Any) -> None:
+        if not self.started:
+            true(self, group)
+
+    return start
+
+
 def _never_deposed(self: Leader, work: Any) -> Any:
     async def hold() -> None:
         while not work.done():
@@ -153,6 +162,7 @@ _truth: Final[dict[str, Any]] = {
     "release": pod._release,
     "retire": reservation._retire,
     "realise": realise.realise,
+    "start": Mirrors.start,
 }
 
 MUTANTS: Final[dict[str, Patch]] = {
@@ -173,9 +183,7 @@ MUTANTS: Final[dict[str, Patch]] = {
     "requeue_after is dropped": swap(Worker, "_succeed", _without_requeue(_truth["succeed"])),
     # the shell
     "a promise is not put into the ledger": swap(Picture, "promise", lambda *_: None),
-    "work begins before the IPs were read": swap(
-        Picture, "synced", property(lambda self: self.ports.synced and self.pods.synced and self.subnets.synced)
-    ),
+    "a new leader works before it has read anew": swap(Mirrors, "start", _start_once(_truth["start"])),
     "a deposed leader goes on": swap(Leader, "hold", _never_deposed),
     "silent writes have no ghosts": swap(Worker, "_haunt", lambda *_: None),
     # the rules
@@ -188,7 +196,7 @@ MUTANTS: Final[dict[str, Patch]] = {
     "the IP goes without its port": swap(pod, "_release", _without(_truth["release"], DropPort)),
     "the IP of a pod stays": swap(pod, "_release", _without(_truth["release"], Delete)),
     "absence from a replica is proof": swap(pod, "_release", _without(_truth["release"], ConfirmGone)),
-    "a port is not compared with what it should be": swap(realise, "realise", _ports_by_name(_truth["realise"])),
+    "a port is not compared with what it should be": swap(pod, "realise", _ports_by_name(_truth["realise"])),
     "status is written whether it differs or not": swap(conditions, "_says", lambda *_: False),
     "a label that vanished ends a reservation": swap(
         reservation, "_is_reserved", lambda _view, ip: ip.metadata.labels.get(naming.RESERVED) == "true"

@@ -8,7 +8,7 @@ from controller.core.rows import PortRow
 from tests.sim.agents import NAMESPACE_FINALIZER
 from tests.sim.documents import RESERVED, Doc, deleting, meta
 from tests.sim.hand import Hand
-from tests.sim.stage import ADDRESSES, EDITS, FOREIGN_FINALIZER, NODES, NOTE, SUBNETS
+from tests.sim.stage import ADDRESSES, CAST, EDITS, FOREIGN_FINALIZER, NODES, NOTE, SUBNETS
 
 
 class Operators(Hand):
@@ -77,7 +77,8 @@ class Operators(Hand):
         switch = self.rng.choice(switches)
         address = self.rng.choice(ADDRESSES.get(switch, ("10.1.0.2",)))
         ids = (("ls", switch), ("vendor", self.rng.choice(("other", "neutron"))))
-        row = PortRow(f"foreign-{serial}", (f"0a:00:00:00:00:{serial % 256:02x} {address}",), ids)
+        name = f"foreign-{serial}" if self.rng.random() < 0.8 else self.rng.choice(CAST).port()
+        row = PortRow(name, (f"0a:00:00:00:00:{serial % 256:02x} {address}",), ids)
         self.universe.database.commit((PutPort(row),), "somebody else")
 
     def remove_what_is_foreign(self) -> None:
@@ -88,7 +89,7 @@ class Operators(Hand):
             self.store.patch(Kind.IP, "", name, {"metadata": {"finalizers": None}}, "somebody else")
             self.store.delete(Kind.IP, "", name, meta(ip)["uid"], "somebody else")
         tables = self.universe.database.tables
-        rows = [row for _, row in sorted(tables.ports.items()) if row.name.startswith("foreign-")]
+        rows = [row for _, row in sorted(tables.ports.items()) if not row.ours]
         if rows:
             self.universe.database.commit((DropPort(self.rng.choice(rows)),), "somebody else")
 

@@ -18,6 +18,7 @@ from tests.sim.records import Spot, foreign, special
 from tests.sim.stage import NOTE, alive, kind_of, owner_of, port_of
 
 if TYPE_CHECKING:
+    from tests.sim.northbound import Database
     from tests.sim.records import Book
     from tests.sim.store import Store
 
@@ -50,6 +51,7 @@ class Oracle:
 
     store: Store
     book: Book
+    database: Database
 
     # -- subnets -----------------------------------------------------------------------------------
     def plan(self, name: str) -> Plan | None:
@@ -191,6 +193,9 @@ class Oracle:
             return found | {Reason.VALIDATE_POD_NETWORK_FAILED}
         if asked.get(NOTE + "vip"):
             found.add(Reason.VIP_DEPRECATED)
+        row = self.database.tables.ports.get(port)
+        if row is not None and not row.ours:
+            found.add(Reason.INVALID_SPEC)
         plan = self.plan(subnet)
         if plan is None or self.provider(subnet) != "ovn":
             found.add(Reason.SUBNET_NOT_FOUND)

@@ -33,7 +33,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.store = self.universe.store
-        self.oracle = Oracle(self.store, self.book)
+        self.oracle = Oracle(self.store, self.book, self.universe.database)
 
     def pending(self) -> str | None:
         """The first thing that is not as it should be."""
@@ -70,9 +70,11 @@ class Judge:
             yield f"{name} is allocated without an address: {notes(pod)}"
         elif row is None:
             yield f"{name} has no port {port}"
+        elif not row.ours:
+            pass  # another system took the name while our port was gone: nothing of ours can be done about it
         elif set(row_spots(row)) != set(has):
             yield f"{name} has {has}, its port {row}"
-        elif row.external("pod") != f"{meta(pod)['namespace']}/{owner_of(pod)}" or not row.ours:
+        elif row.external("pod") != f"{meta(pod)['namespace']}/{owner_of(pod)}":
             yield f"{name}: wrong external ids of its port: {row}"
         if spec(pod).get("nodeName") and notes(pod).get(NOTE + "routed") != "true":
             yield f"{name} is scheduled and not routed: {notes(pod)}"
