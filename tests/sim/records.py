@@ -171,6 +171,8 @@ class Book:
         if foreign(doc) and uid not in self.grants:
             texts = ",".join(filter(None, (spec(doc).get(k) for k in ("v4IpAddress", "v6IpAddress", "ipAddress"))))
             spots = tuple(dict.fromkeys(Spot(spec(doc).get("subnet", ""), a) for a in split(texts)))
+            if deleting(doc) and source not in self._by_source:
+                spots = ()  # what we have let go of is not taken again by an edit
             return self.put(source, name, spots, now, commit.by, forced=True)
         if not ours(doc) and uid not in self.grants:
             return self.put(source, name, (), now, commit.by, forced=False)
