@@ -57,9 +57,6 @@ class Telemetry:
         self.events = Counter("keepip_events", "Events by outcome", ["outcome"], registry=registry)
         self.events_waiting = Gauge("keepip_events_waiting", "Events not sent yet", registry=registry)
         self.relists = Counter("keepip_relists", "Whole lists read", ["kind"], registry=registry)
-        self.oldest_change = Gauge(
-            "keepip_replica_changed_seconds", "When it changed last", ["kind"], registry=registry
-        )
         self.leading = Gauge("leader_election_master_status", "1 while this process leads", ["name"], registry=registry)
         self._initialise()
         # Looking a child up by its labels costs twice what counting does, so those of the hot path are kept.
