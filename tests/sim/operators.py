@@ -69,7 +69,12 @@ class Operators(Hand):
             self.store.create(Kind.IP, "", f"manual-{serial}", body, "somebody else")
 
     def place_a_foreign_port(self) -> None:
-        """Another system adds a port of its own to a switch."""
+        """Another system adds a port of its own to a switch, rarely under a name that is one of ours."""
+        name = f"foreign-{next(self.serial)}" if self.rng.random() < 0.8 else self.rng.choice(CAST).port()
+        self.take_a_name(name)
+
+    def take_a_name(self, name: str) -> None:
+        """Another system adds a port of that name."""
         serial = next(self.serial)
         switches = sorted({row.name for row in self.universe.database.tables.switches.values()})
         if not switches:
@@ -77,7 +82,6 @@ class Operators(Hand):
         switch = self.rng.choice(switches)
         address = self.rng.choice(ADDRESSES.get(switch, ("10.1.0.2",)))
         ids = (("ls", switch), ("vendor", self.rng.choice(("other", "neutron"))))
-        name = f"foreign-{serial}" if self.rng.random() < 0.8 else self.rng.choice(CAST).port()
         row = PortRow(name, (f"0a:00:00:00:00:{serial % 256:02x} {address}",), ids)
         self.universe.database.commit((PutPort(row),), "somebody else")
 

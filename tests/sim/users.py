@@ -38,7 +38,7 @@ class Users(Hand):
 
     def __init__(self, universe: SimWorld) -> None:
         super().__init__(universe, itertools.count(1))
-        operators = Operators(universe, self.serial)
+        operators = self._operators = Operators(universe, self.serial)
         self._cast = tuple(self.rng.sample(CAST, 8))
         self._wishes: dict[str, dict[str, str]] = {}
         self._moods: dict[Callable[[], None], int] = {
@@ -234,6 +234,8 @@ class Users(Hand):
         body = {"metadata": metadata, "spec": wanted}
         self.store.create(Kind.POD, workload.namespace, name, body, "user")
         self._wishes[meta(self.store.docs[Kind.POD][workload.namespace, name])["uid"]] = asked
+        if rng.random() < 0.02:
+            self._operators.take_a_name(workload.port())
 
     def _launcher(self, workload: Workload) -> Doc | None:
         """A pod of the VM that is there already."""
