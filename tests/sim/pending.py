@@ -133,7 +133,9 @@ class Judge:
 
     def _reservation(self, name: str, ip: Doc, users: list[Doc]) -> Iterator[str]:
         grant = self.book.grants[meta(ip)["uid"]]
-        if fields_of(ip) != grant.fields and not grant.unsure:
+        if grant.unsure:
+            return
+        if fields_of(ip) != grant.fields:
             yield f"reservation {name} was edited and not put back: {grant.fields} is {fields_of(ip)}"
         subnet = grant.fields["subnet"]
         if labels(ip).get(RESERVED) != "true" or labels(ip).get(NOTE + "subnet") != subnet:

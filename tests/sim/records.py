@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.sim.store import Commit
 
 HISTORY: Final = 40
+HASTE: Final = 60.0  # how long a controller may not know of a label
 
 
 class Spot(NamedTuple):
@@ -60,7 +61,7 @@ class Grant:
     name: str
     fields: dict[str, str]
     reserved: bool = False
-    decided_at: float = 0.0
+    flipped_at: float = float("-inf")
     deleted_by: str = ""
     tainted: bool = False  # a person edited an ordinary IP: what it holds is what it says until it is put right
     unsure: bool = False  # and made it a reservation before that: what it holds is what the controller makes of it
@@ -187,7 +188,7 @@ class Book:
         uid, label = meta(doc)["uid"], labels(doc).get(RESERVED)
         grant = self.grants.get(uid)
         if grant is None:
-            grant = self.grants[uid] = Grant(commit.name[1], fields_of(doc), label == "true", now)
+            grant = self.grants[uid] = Grant(commit.name[1], fields_of(doc), label == "true")
         elif not grant.reserved and commit.old is not None and spec(commit.old) != spec(doc):
             edited = fields_of(commit.old) != fields_of(doc)
             grant.tainted = not by_controller and (edited or grant.tainted)
@@ -195,8 +196,13 @@ class Book:
             grant.fields = fields_of(doc) if by_controller or grant.tainted else grant.fields
         elif grant.unsure:
             grant.fields = fields_of(doc)
+        elif not by_controller and fields_of(doc) != grant.fields and now - grant.flipped_at < HASTE:
+            grant.unsure = grant.tainted = True  # edited before anybody could know that it was a reservation
+            grant.fields = fields_of(doc)
         if label in ("true", "false") and grant.reserved != (label == "true"):
-            grant.reserved, grant.decided_at = label == "true", now
+            grant.reserved, grant.flipped_at = label == "true", now
+            if not grant.reserved and fields_of(doc) != grant.fields:
+                grant.tainted, grant.fields = True, fields_of(doc)  # edited while it was one, and not put back
         if deleting(doc) and not grant.deleted_by:
             grant.deleted_by = commit.by
         return grant

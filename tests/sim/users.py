@@ -196,7 +196,8 @@ class Users(Hand):
         """Create a pod of a workload, with or without wishes."""
         self._start(self._workload())
 
-    def _start(self, workload: Workload) -> None:
+    def _wish(self) -> dict[str, str]:
+        """What a pod asks for by its annotations."""
         rng = self.rng
         asked: dict[str, str] = {}
         subnet = self.subnet()
@@ -211,6 +212,10 @@ class Users(Hand):
             asked["mac_address"] = rng.choice((*MACS, *BAD_MACS))
         if rng.random() < 0.02:
             asked["vip"] = "some-vip"
+        return asked
+
+    def _start(self, workload: Workload) -> None:
+        rng, asked = self.rng, self._wish()
         name = workload.name
         launcher = self._launcher(workload)
         if launcher is not None:
