@@ -215,38 +215,27 @@ class Bite:
     tried: int
 
 
-def hunt(name: str, limit: int, healthy: frozenset[int] | None = None) -> Bite:
+def hunt(name: str, limit: int) -> Bite:
     """Run universes with the mutant until one notices; only those that a healthy controller survives count."""
-    tried = 0
     for seed in range(limit):
-        if healthy is not None and seed not in healthy:
-            continue
-        tried += 1
         with MUTANTS[name]():
             _, outcome, why = attempt(seed)
-        if outcome is None and (healthy is not None or attempt(seed)[1] is not None):
-            return Bite(name, seed, why, tried)
-    return Bite(name, None, "", tried)
-
-
-def _survives(seed: int) -> bool:
-    return attempt(seed)[1] is not None
+        if outcome is None and attempt(seed)[1] is not None:
+            return Bite(name, seed, why, seed + 1)
+    return Bite(name, None, "", limit)
 
 
 def main() -> int:
     """Hunt them all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--limit", type=int, default=300, help="universes to try before a mutant counts as survivor")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
     names = [name for name in MUTANTS if asked.only in name]
     survivors, started = 0, time.perf_counter()
     with ProcessPoolExecutor(asked.jobs) as jobs:
-        fine = list(jobs.map(_survives, range(asked.limit), chunksize=4))
-        healthy = frozenset(seed for seed, survived in enumerate(fine) if survived)
-        print(f"{len(healthy)} of {asked.limit} universes are survived by the healthy controller", flush=True)
-        for bite in jobs.map(functools.partial(hunt, limit=asked.limit, healthy=healthy), names):
+        for bite in jobs.map(functools.partial(hunt, limit=asked.limit), names):
             survivors += bite.seed is None
             verdict = f"caught by seed {bite.seed}" if bite.seed is not None else "SURVIVED"
             print(f"{bite.name:48} {verdict:20} after {bite.tried:3}  {bite.why[:150]!r}", flush=True)

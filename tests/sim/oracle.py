@@ -186,6 +186,9 @@ class Oracle:
     def _pod_in(self, pod: Doc, subnet: str) -> set[Reason]:
         port, asked = port_of(pod), notes(pod)
         found = self._by_its_ip(pod, subnet)
+        row = self.database.tables.ports.get(port)
+        if row is not None and not row.ours:
+            found.add(Reason.INVALID_SPEC)
         mac, pool = asked.get(NOTE + "mac_address", ""), asked.get(NOTE + "ip_pool", "")
         named = asked.get(NOTE + "ip_address", "")
         texts = [t for t in (named or pool).replace(";", ",").split(",") if t]
@@ -193,9 +196,6 @@ class Oracle:
             return found | {Reason.VALIDATE_POD_NETWORK_FAILED}
         if asked.get(NOTE + "vip"):
             found.add(Reason.VIP_DEPRECATED)
-        row = self.database.tables.ports.get(port)
-        if row is not None and not row.ours:
-            found.add(Reason.INVALID_SPEC)
         plan = self.plan(subnet)
         if plan is None or self.provider(subnet) != "ovn":
             found.add(Reason.SUBNET_NOT_FOUND)

@@ -201,6 +201,7 @@ class Book:
             grant.fields = fields_of(doc)
         if label in ("true", "false") and grant.reserved != (label == "true"):
             grant.reserved, grant.flipped_at = label == "true", now
+            grant.unsure |= grant.tainted
             if not grant.reserved and fields_of(doc) != grant.fields:
                 grant.tainted, grant.fields = True, fields_of(doc)  # edited while it was one, and not put back
         if deleting(doc) and not grant.deleted_by:

@@ -13,7 +13,7 @@ from tests.sim.mutants import MUTANTS, hunt
 from tests.sim.run import attempt
 
 SEEDS = int(os.environ.get("KEEPIP_SEEDS", "50"))
-MUTANT_SEEDS = int(os.environ.get("KEEPIP_MUTANT_SEEDS", "60"))
+MUTANT_SEEDS = int(os.environ.get("KEEPIP_MUTANT_SEEDS", "120"))
 CHUNK = 5
 ROOT = Path(__file__).parents[2]
 
