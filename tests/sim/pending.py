@@ -69,7 +69,8 @@ class Judge:
         if not has:
             yield f"{name} is allocated without an address: {notes(pod)}"
         elif row is None:
-            yield f"{name} has no port {port}"
+            if not any(self.oracle.others(spot, port) for spot in has):  # or somebody took the address meanwhile
+                yield f"{name} has no port {port}"
         elif not row.ours:
             pass  # another system took the name while our port was gone: nothing of ours can be done about it
         elif set(row_spots(row)) != set(has):
@@ -79,8 +80,10 @@ class Judge:
         if spec(pod).get("nodeName") and notes(pod).get(NOTE + "routed") != "true":
             yield f"{name} is scheduled and not routed: {notes(pod)}"
         ip = self.store.get(Kind.IP, "", port)
-        if ip is None:
+        if ip is None and row is not None and row.ours:
             yield f"{name} has no IP object"
+        elif ip is None:
+            return
         elif deleting(ip) or not self.oracle.held(ip):
             yield from self._beside(name, pod, ip)
         elif self.oracle.is_ordinary(ip) and fields_of(ip) != {**fields_of(ip), **_fields(pod)}:

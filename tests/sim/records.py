@@ -179,7 +179,7 @@ class Book:
             return self.put(source, name, (), now, commit.by, forced=False)
         grant = self._grant(commit, doc, now, by_controller=by_controller)
         if not ours(doc):
-            if not grant.reserved:
+            if not (grant.reserved and (doc.get("status") or {}).get("recorded")):
                 del self.grants[uid]  # by force, and nothing remembers it: it is nobody's, or a request again
             return self.put(source, name, (), now, commit.by, forced=False)
         return self.put(source, name, grant.spots, now, commit.by, forced=grant.tainted)
