@@ -278,7 +278,9 @@ class Worker:
         """The object is gone, or it is an IP of a cluster whose CRD has no status: a read tells which."""
         if key.kind == keys.RESERVATION_STATUS:
             try:
-                self.statusless = await self.world.kube.read(Kind.IP, "", key.name) is not None
+                found, seen = await self.world.kube.read(Kind.IP, "", key.name), self.picture.ips.get("", key.name)
+                if found is not None and seen is not None and found.metadata.uid == seen.metadata.uid:
+                    self.statusless = True  # the very object is there, and it has no status
             except PortError as error:
                 self._fail(key, error)
                 return
