@@ -114,7 +114,14 @@ def test_a_subnet_that_cannot_be_used_is_waited_for(place: Place, topic: tuple[s
     decision = decided(make_pod(), place=place)
 
     assert refused(decision) is Reason.SUBNET_NOT_FOUND
-    assert decision.waits == (topic,)
+    assert decision.waits[0] == topic
+
+
+def test_a_pod_without_a_subnet_is_looked_at_again_when_its_namespace_changes() -> None:
+    """The namespace, or another default subnet, may send it elsewhere."""
+    decision = decided(make_pod(), place=Place("net", None, None, switch=False, problem=MISSING))
+
+    assert decision.waits == (("subnet", "net"), ("namespace", "default"), ("default",))
 
 
 def test_a_running_pod_goes_on_without_its_subnet() -> None:

@@ -186,7 +186,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     if not bidder.running and not pod.spec.node_name and view.age < SCHEDULING_GRACE:
         return Decision(requeue_after=SCHEDULING_GRACE - max(view.age, 0.0))
     _check_pod(view, bidder, held)
-    unserved = _unserved(place, held, running=bidder.running)
+    unserved = _unserved(place, held, pod.metadata.namespace, running=bidder.running)
     if unserved is not None:
         return unserved
     wait = _reservation_first(view, bidder, held)
@@ -198,7 +198,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     return realise(Request(view.bidders, place, view.pod_nic_type), bidder, held, answer)
 
 
-def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:
+def _unserved(place: Place, held: Held, namespace: str, *, running: bool) -> Decision | None:
     """What keeps the subnet from serving: said to who wants an address, borne with by who has one.
 
     The records of a running pod are kept whole in a subnet that is malformed or going, too: its address is in use.
@@ -208,7 +208,8 @@ def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:
         lost = place.subnet is None or (not place.switch and held.row is None)
         return Decision(waits=waits) if lost else None
     if place.problem is not None:
-        raise Refused(place.problem, place.waits)
+        # The namespace, or another default subnet, may send the pod elsewhere.
+        raise Refused(place.problem, (*place.waits, ("namespace", namespace), ("default",)))
     if place.provider != naming.OVN:  # other providers are for further NICs
         why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
         raise Refused(why, place.waits)
