@@ -72,7 +72,7 @@ def _decide(view: View, now: Seconds) -> Decision:
         return _newcomer(view, ip, now)
     if not _is_reserved(view, ip):
         return _ordinary(ip)
-    if view.recorded is None or not _addresses(view.recorded):
+    if view.recorded is None or not binding.addresses(view.recorded):
         return _request(view, ip, now)
     return _keep(view, ip, view.recorded)
 
@@ -88,10 +88,6 @@ def _is_reserved(view: View, ip: Ip) -> bool:
     if view.recorded is not None and view.recorded.reserved in {"true", "false"}:
         return view.recorded.reserved == "true"
     return view.row is None and not view.bidders
-
-
-def _addresses(recorded: Recorded) -> str:
-    return ",".join(filter(None, (recorded.v4_ip_address, recorded.v6_ip_address)))
 
 
 # -- newcomers: no finalizer of ours, nothing recorded --------------------------------------------
@@ -274,7 +270,11 @@ def _keep(view: View, ip: Ip, recorded: Recorded) -> Decision:
     elif mismatch is not None:
         tells = (_tell(ip, mismatch),)
     status = conditions.of_ip(ip, (ready, in_use), recorded, used_by, view.stamp)
-    waits = tuple(("address", recorded.subnet, text) for text in _addresses(recorded).split(",")) if view.others else ()
+    waits = (
+        tuple(("address", recorded.subnet, text) for text in binding.addresses(recorded).split(","))
+        if view.others
+        else ()
+    )
     return Decision(effects, status=None if effects else status, waits=waits, tells=tells)
 
 
@@ -286,8 +286,8 @@ def _drift(ip: Ip, recorded: Recorded) -> tuple[dict[str, str], tuple[str, ...]]
         if getattr(ip.spec, slot) != getattr(recorded, slot)
     }
     fields = tuple(spec)
-    if ip.spec.ip_address != _addresses(recorded):
-        spec["ipAddress"] = _addresses(recorded)
+    if ip.spec.ip_address != binding.addresses(recorded):
+        spec["ipAddress"] = binding.addresses(recorded)
     return spec, fields
 
 
@@ -308,7 +308,7 @@ def _standing(
 ) -> tuple[conditions.Standing, conditions.Standing, str, Message | None]:
     """Ready and InUse, by whom, and what a pod of that name has wrong."""
     owner = f"{recorded.namespace}/{recorded.pod_name}"
-    held = say(Reason.RESERVED, "held", address=_addresses(recorded) or recorded.mac_address, owner=owner)
+    held = say(Reason.RESERVED, "held", address=binding.addresses(recorded) or recorded.mac_address, owner=owner)
     ready = conditions.Standing("Ready", "True", held)
     if view.place.subnet is None:
         ready = conditions.Standing("Ready", "False", say(Reason.SUBNET_NOT_FOUND, "absent", subnet=recorded.subnet))
@@ -317,7 +317,7 @@ def _standing(
         also = say(
             Reason.DUPLICATE_ADDRESS,
             "also",
-            address=_addresses(recorded),
+            address=binding.addresses(recorded),
             subnet=recorded.subnet,
             owner=", ".join(view.others),
         )
