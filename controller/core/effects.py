@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.core.catalogue import Message
-    from controller.core.objects import Kind, Seconds
+    from controller.core.objects import Kind, Recorded, Seconds
     from controller.core.rows import PortRow
 
 Body: TypeAlias = "Mapping[str, Any]"
@@ -35,6 +35,15 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """Know what was granted to the IP of that uid, once all other effects are answered."""
+
+    name: str
+    uid: str
+    recorded: Recorded
+
+
+@dataclass(frozen=True, slots=True)
 class PutPort:
     """Make the port row exist in its switch (`row.switch`) with these columns.
 
@@ -48,7 +57,7 @@ class PutPort:
 
 @dataclass(frozen=True, slots=True)
 class DropPort:
-    """Make the port row of that uuid not exist. Absent is fine."""
+    """Make the port row not exist. Absent is fine; one that is another pod's by now, or readdressed, is a Conflict."""
 
     row: PortRow
 
@@ -110,7 +119,7 @@ class ConfirmGone:
 
 NbEffect: TypeAlias = PutPort | DropPort | PutSwitch | DropSwitch
 KubeEffect: TypeAlias = Create | Patch | Delete
-Effect: TypeAlias = Promise | Withdraw | ConfirmGone | NbEffect | KubeEffect
+Effect: TypeAlias = Promise | Withdraw | Remember | ConfirmGone | NbEffect | KubeEffect
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,7 +284,7 @@ def _in_conflict(case: _Case, address: Address) -> Refusal | None:
         owner = f"node {node}"
     if owner:
         message = say(Reason.ADDRESS_CONFLICT, "held", subnet=name, address=address, owner=owner)
-        return Refusal(message, (topic,))
+        return Refusal(message, (topic, plan_topic(name)))
     wait = _cooling(case, address)
     if wait <= 0:
         return None
@@ -337,7 +337,8 @@ def _choose_mac(case: _Case, kept: int | None, said: int | None) -> int | Refusa
     owner = _others(case.book.mac_holders(asked), case.want.port)
     if not owner:
         return asked
-    return Refusal(say(Reason.MAC_CONFLICT, "held", mac=format_mac(asked), owner=owner), (mac_topic(asked),))
+    message = say(Reason.MAC_CONFLICT, "held", mac=format_mac(asked), owner=owner)
+    return Refusal(message, (mac_topic(asked), plan_topic(case.plan.name)))
 
 
 def _free_mac(book: Book, dice: int) -> int:

@@ -18,6 +18,7 @@ from controller.core.effects import (
     Promise,
     PutPort,
     PutSwitch,
+    Remember,
     Withdraw,
 )
 from controller.core.objects import Kind, Pod
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 def steps(effects: tuple[Effect, ...]) -> Iterator[tuple[NbEffect, ...] | KubeEffect | ConfirmGone]:
     """The effects that leave this process, in order; neighbours in Northbound are one transaction."""
-    outward = [e for e in effects if not isinstance(e, (Promise, Withdraw))]
+    outward = [e for e in effects if not isinstance(e, (Promise, Withdraw, Remember))]
     for in_northbound, run in groupby(outward, lambda e: isinstance(e, (PutPort, DropPort, PutSwitch, DropSwitch))):
         if in_northbound:
             yield tuple(run)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.core import naming, records
 from controller.core.addresses import parse_address
-from controller.core.effects import Promise
+from controller.core.effects import Promise, Remember
 from controller.core.faults import Malformed
 from controller.core.ipam import Record, Source
 from controller.core.objects import Ip, Kind, Namespace, Node, Pod, Subnet
@@ -149,6 +149,13 @@ class Picture:
         self.ledger.put(Source.PROMISE, port, (), now)
         self.promisers.pop(port, None)
 
+    def remember(self, grant: Remember, now: Seconds) -> None:
+        """Know a grant from its answer on: the watch may show it together with somebody's edit of it."""
+        ip = self.ips.get("", grant.name)
+        if ip is not None and ip.metadata.uid == grant.uid:
+            self._remember(grant.name, (grant.uid, grant.recorded))
+            self._put(Source.IP, grant.name, records.of_ip(ip, self.granted(ip)), now)
+
     def promised_by(self, port: str) -> Key | None:
         """The key that promised the port something not recorded yet."""
         if not self.ledger.promised(port):
@@ -235,7 +242,8 @@ class Picture:
             plan = self.atlas.plan(changed)
             self.ledger.configure(changed, plan)
             self.crowded.add(changed)
-            self.announce(("subnet", changed), ("space", changed), ("plan", changed))
+            if changed != name or not _alike(old, new):
+                self.announce(("subnet", changed), ("space", changed), ("plan", changed))
             yield keys.subnet(changed)
             yield keys.subnet_status(changed)
         if self.atlas.default() != default:
@@ -306,6 +314,15 @@ class Picture:
             self.announce(("switch", name))
         if self.atlas.subnet(name) is not None:
             yield keys.subnet(name)
+
+
+def _alike(old: Subnet | None, new: Subnet | None) -> bool:
+    """True if a Subnet's change is one of its status, which thousands who wait for it need not hear of."""
+    if old is None or new is None:
+        return False
+    before, after = old.metadata, new.metadata
+    same = (before.uid, before.deleting, before.annotations) == (after.uid, after.deleting, after.annotations)
+    return same and old.spec == new.spec
 
 
 def _owners_of_ip(ip: Ip) -> Iterator[naming.Owner]:

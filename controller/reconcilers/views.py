@@ -74,14 +74,25 @@ class Views:
             dice=self.clock.dice(),
             stamp=self.stamp(),
             protect_in_use=self.protect_in_use,
-            port_in_doubt=any(self.busy(key) for key in self._pod_keys(ip, recorded)),
+            port_in_doubt=any(self.busy(key) for key in self._pod_keys(name, ip, recorded)),
             others=self._rivals(name, recorded) if recorded is not None else (),
         )
 
-    @staticmethod
-    def _pod_keys(ip: Ip | None, recorded: Recorded | None) -> set[Key]:
-        found = {keys.pod(one.namespace, one.pod_name) for one in (recorded,) if one is not None}
-        return found | ({keys.pod(ip.spec.namespace, ip.spec.pod_name)} if ip is not None else set())
+    def _pod_keys(self, port: str, ip: Ip | None, recorded: Recorded | None) -> set[Key]:
+        return {keys.pod(*owner) for owner in self._owners(port, ip, recorded)}
+
+    def _owners(self, port: str, ip: Ip | None, recorded: Recorded | None) -> set[naming.Owner]:
+        """Whom the IP names, whom it named when it was granted, and whom its row names."""
+        owners = set()
+        if ip is not None:
+            owners.add(naming.Owner(ip.spec.namespace, ip.spec.pod_name))
+        if recorded is not None:
+            owners.add(naming.Owner(recorded.namespace, recorded.pod_name))
+        row = self.picture.ports.get_port(port)
+        if row is not None:
+            space, _, name = row.external("pod").partition("/")
+            owners.add(naming.Owner(space, name))
+        return owners
 
     def _patient(self, key: Key, subnet_name: str) -> bool:
         """Whether others have waited longer for room in that subnet, and there is not enough for all."""
@@ -105,19 +116,10 @@ class Views:
         return tuple(found)
 
     def _bidders_of_port(self, port: str, ip: Ip | None, recorded: Recorded | None) -> tuple[Bidder, ...]:
-        """Live pods whose port has this name: found by the owner that the IP names, or that its row names."""
-        owners = set()
-        if ip is not None:
-            owners.add(naming.Owner(ip.spec.namespace, ip.spec.pod_name))
-        if recorded is not None:
-            owners.add(naming.Owner(recorded.namespace, recorded.pod_name))
-        row = self.picture.ports.get_port(port)
-        if row is not None:
-            space, _, name = row.external("pod").partition("/")
-            owners.add(naming.Owner(space, name))
+        """Live pods whose port has this name."""
         return tuple(
             self._bidder(one, recorded)
-            for owner in sorted(owners)
+            for owner in sorted(self._owners(port, ip, recorded))
             if naming.port_name(owner) == port
             for one in self._live(owner)
         )
@@ -180,6 +182,7 @@ class Views:
             bystanders=any(one.alive and _may_have_nics(one) for one in pods),
             finished=next((one for one in pods if not one.alive), None),
             pod_nic_type=self.pod_nic_type,
+            port_in_doubt=self.busy(keys.reservation(port)),
         )
 
     def _held(self, owner: naming.Owner, port: str) -> tuple[realise.Held, ...]:

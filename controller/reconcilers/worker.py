@@ -7,13 +7,14 @@ two keys can be given one address, and why no lock exists.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from controller.core.catalogue import Message, Reason
 from controller.core.decisions import namespace, pod, reservation, subnet
-from controller.core.effects import Decision, Patch, Promise, Tell, Withdraw
+from controller.core.effects import Decision, Patch, Promise, Remember, Tell, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind
 from controller.machines.workqueue import Lane
@@ -141,7 +142,7 @@ class Worker:
                 self._count(key, "behind")
                 self.queue.add_at(key, now + _PATIENCE_S, Lane.LOW)
             else:
-                decision = self._decide(key, now)
+                decision = self._decide(taken, now)
         except Exception:  # noqa: BLE001 - the one place where a bug becomes a metric and a backoff
             self._panic(key, now)
         if decision is not None and (decision.effects or decision.tells):
@@ -154,7 +155,8 @@ class Worker:
         self.queue.done(key, now)
         return None
 
-    def _decide(self, key: Key, now: Seconds) -> Decision:
+    def _decide(self, taken: Taken[Key], now: Seconds) -> Decision:
+        key = taken.key
         decision = self._look(key, now)
         for effect in decision.effects:
             if isinstance(effect, Promise):
@@ -163,7 +165,23 @@ class Worker:
             elif isinstance(effect, Withdraw):
                 self.picture.withdraw(effect.port, now)
         self._take_notice(key, decision, now)
+        if key.kind == keys.RESERVATION and decision.status is not None:
+            decision = self._see_to_status(taken, decision, now)
         self._after_news(now)
+        return decision
+
+    def _see_to_status(self, taken: Taken[Key], decision: Decision, now: Seconds) -> Decision:
+        """The status goes behind every address (contract §3): in this run if it is of the last lane, else in its own.
+
+        Where an IP has no status its Ready condition becomes an Event of the same reason (contract §8).
+        """
+        assert decision.status is not None  # noqa: S101 - asked by the caller
+        if self.statusless:
+            self._tell_standing(decision.status)
+        elif taken.lane is Lane.LOW:
+            return replace(decision, effects=(*decision.effects, decision.status))
+        else:
+            self.queue.add(keys.reservation_status(taken.key.name), now, Lane.LOW)
         return decision
 
     def _look(self, key: Key, now: Seconds) -> Decision:
@@ -186,23 +204,17 @@ class Worker:
                 return namespace.decide(views.namespace(name), now)
 
     def _take_notice(self, key: Key, decision: Decision, now: Seconds) -> None:
-        """Remember refusals and waits; book the status on its own lane."""
+        """Remember refusals and waits; book a Subnet's numbers."""
         if key.kind in {keys.RESERVATION_STATUS, keys.SUBNET_STATUS}:
             return
         woken = self.waiting.wait(key, decision.waits, now) if decision.waits else self.waiting.clear(key)
         for other in woken:
             self.queue.add(other, now)
         self._remember_refusal(key, decision)
-        if key.kind == keys.RESERVATION and decision.status is not None:
-            if self.statusless:
-                self._tell_standing(decision.status)
-            else:
-                self.queue.add(keys.reservation_status(key.name), now, Lane.LOW)
         if key.kind == keys.SUBNET:
             self.book_status(key.name, now)
 
     def _tell_standing(self, status: Patch) -> None:
-        """Where an IP has no status its Ready condition becomes an Event of the same reason (contract §8)."""
         uid = status.body["metadata"]["uid"]
         for shown in status.body["status"].get("conditions") or ():
             if shown["type"] == "Ready":
@@ -229,6 +241,9 @@ class Worker:
                 return
             for step in steps(decision.effects):
                 await self._applier.apply(key, step)
+            for effect in decision.effects:
+                if isinstance(effect, Remember):
+                    self.picture.remember(effect, self.world.clock.now())
             self._tell(key, decision)
             self._succeed(key, decision, self.world.clock.now())
         except NotFound:
@@ -276,7 +291,7 @@ class Worker:
 
     async def _not_found(self, key: Key) -> None:
         """The object is gone, or it is an IP of a cluster whose CRD has no status: a read tells which."""
-        if key.kind == keys.RESERVATION_STATUS:
+        if key.kind in {keys.RESERVATION, keys.RESERVATION_STATUS}:
             try:
                 found, seen = await self.world.kube.read(Kind.IP, "", key.name), self.picture.ips.get("", key.name)
                 if found is not None and seen is not None and found.metadata.uid == seen.metadata.uid:

@@ -11,7 +11,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.core.effects import DropPort, DropSwitch, PutPort, PutSwitch
-from controller.core.rows import VENDOR, PortRow
+from controller.core.rows import POD_UID, VENDOR, PortRow
 from controller.ports import Conflict, Rejected
 from controller.wire.tables import PORTS, SWITCHES
 
@@ -61,7 +61,7 @@ class Draft:
                 case PutPort(row, was) if was is not None:
                     self._update_port(part, row, was, stray=was.uuid in strays)
                 case DropPort(row):
-                    self._drop_port(part, row.uuid)
+                    self._drop_unchanged(part, row)
                 case PutSwitch(name):
                     self._create_switch(part, name)
                 case DropSwitch(_, uuid):
@@ -109,6 +109,19 @@ class Draft:
         if changed:
             columns = _columns(row, changed)
             part.operations.append({"op": "update", "table": PORTS, "where": _where(was.uuid), "row": columns})
+
+    def _drop_unchanged(self, part: _Part, row: PortRow) -> None:
+        """Drop the port as it was seen: one that is another pod's by now, or has other addresses, is a Conflict.
+
+        The guards say "there is no such row that differs", so that an absent one is fine.
+        """
+        changed: list[list[Any]] = [["addresses", "!=", ["set", row.addresses]]]
+        if made_for := row.external(POD_UID):
+            changed.append(["external_ids", "excludes", ["map", [[POD_UID, made_for]]]])
+        if row.uuid in self._tables.ports:
+            for clause in changed:
+                part.operations.append(_wait(PORTS, [*_where(row.uuid), clause], ["name"], []))
+        self._drop_port(part, row.uuid)
 
     def _drop_port(self, part: _Part, uuid: str) -> None:
         """Take the port out of whatever switch really holds it: the row, referenced by none, is collected then.

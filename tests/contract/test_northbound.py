@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from controller.core.effects import DropPort, DropSwitch, NbEffect, PutPort, PutSwitch
-from controller.core.rows import VENDOR, PortRow
+from controller.core.rows import POD_UID, VENDOR, PortRow
 from controller.ports import Conflict, Unavailable, World
 from tests.contract.worlds import Law, Laws, Mirror, Poke, mirror, within
 
@@ -109,6 +109,24 @@ async def a_switch_that_has_ports_is_not_dropped(world: World, poke: Poke) -> No
         with pytest.raises(Conflict):
             await commit(world, seen, DropSwitch(switch, seen.switches[switch].uuid))
         assert {switch, port} <= {*seen.switches, *seen.ports}
+
+
+@law
+async def a_port_that_became_anothers_is_not_dropped(world: World, poke: Poke) -> None:
+    """Seeds 144 and 254: a drop that was slow on its way hit the port of the next pod of that name."""
+    async with mirror(world.northbound) as seen:
+        sw, name = await switch(world, poke), poke.name("port")
+        await commit(world, seen, put(name, sw, **{POD_UID: "first"}))
+        first = seen.ports[name]
+        for heir in (port(name, sw, **{POD_UID: "next"}), port(name, sw, "00:00:00:00:00:01 10.0.0.9")):
+            await commit(world, seen, PutPort(heir, seen.ports[name]))
+            with pytest.raises(Conflict):
+                await world.northbound.commit((DropPort(first),))
+            assert seen.ports[name]._replace(uuid="") == heir
+        noted = seen.ports[name]._replace(external_ids=(*seen.ports[name].external_ids, ("zz", "note")))
+        await commit(world, seen, PutPort(noted, seen.ports[name]))
+        await commit(world, seen, DropPort(noted._replace(external_ids=())))
+        assert name not in seen.ports
 
 
 @law

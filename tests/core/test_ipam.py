@@ -228,7 +228,7 @@ def test_an_address_of_others_is_refused_with_their_names() -> None:
 
     assert answer.message.reason is Reason.ADDRESS_CONFLICT
     assert answer.message.text == "10.0.0.4 in subnet net belongs to b, c"
-    assert answer.waits == (("address", "net", "10.0.0.4"),)
+    assert answer.waits == (("address", "net", "10.0.0.4"), plan_topic("net"))
     assert answer.retry_after is None
 
 
@@ -328,7 +328,7 @@ def test_a_named_mac_is_given_unless_others_have_it() -> None:
     answer = refused(choose(Page(macs={MAC: ("b",)}), plan(), want, NOW))
     assert answer.message.reason is Reason.MAC_CONFLICT
     assert answer.message.text == f"MAC {MAC} belongs to b"
-    assert answer.waits == (mac_topic(parse_mac(MAC)),) == (("mac", MAC),)
+    assert answer.waits == (mac_topic(parse_mac(MAC)), plan_topic("net")) == (("mac", MAC), ("plan", "net"))
 
 
 def test_a_named_mac_goes_before_the_kept_one() -> None:

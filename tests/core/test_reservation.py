@@ -12,7 +12,7 @@ from controller.core.addresses import parse_mac
 from controller.core.catalogue import Reason
 from controller.core.decisions.placement import Place
 from controller.core.decisions.reservation import View, decide
-from controller.core.effects import Decision, DropPort, Patch, Promise, Withdraw
+from controller.core.effects import Decision, DropPort, Patch, Promise, Remember, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import FINALIZER, OLD_FINALIZER, Condition, Ip, IpStatus, Kind
 from tests.core.test_placement import MISSING
@@ -91,7 +91,7 @@ def test_a_request_is_granted_in_one_patch_as_the_user_document_shows() -> None:
     """Addresses, empty attach lists, labels and finalizer; generation goes from 1 to 2; no port (contract §3)."""
     decision = decided(make_ip(labels={"app": "x"}), dice=5)
 
-    assert names(decision) == ["Promise", "PatchIP"]
+    assert names(decision) == ["Promise", "PatchIP", "Remember"]
     body = patch_of(decision)
     assert body["metadata"] == {"resourceVersion": "7", "labels": GRANTED, "finalizers": [FINALIZER]}
     mac = body["spec"].pop("macAddress")
@@ -106,6 +106,7 @@ def test_a_request_is_granted_in_one_patch_as_the_user_document_shows() -> None:
         "nodeName": "",
     }
     assert decision.effects[0] == Promise("web.default", "net", num("10.0.0.2"), None, parse_mac(mac))
+    assert decision.effects[2] == Remember("web.default", "ip-uid", recorded(mac=mac))
     assert decision.status is None
 
 
@@ -152,7 +153,7 @@ def test_a_network_that_is_not_ovn_has_a_mac_only_if_asked_for(asked: str, gets:
 
 def test_a_finalizer_without_an_address_is_a_request_that_was_cut_off() -> None:
     """It is granted anew."""
-    assert names(decided(make_ip(labels=RESERVED, finalizers=OURS))) == ["Promise", "PatchIP"]
+    assert names(decided(make_ip(labels=RESERVED, finalizers=OURS))) == ["Promise", "PatchIP", "Remember"]
 
 
 def test_a_promise_holds_the_address_until_it_is_recorded() -> None:
@@ -302,8 +303,8 @@ def test_a_request_for_something_else_than_its_pod_has_is_refused() -> None:
 
 def test_a_pod_that_has_nothing_yet_is_served_by_the_reservation() -> None:
     """Who only waits did not come first; a row of another system is nobody's."""
-    assert names(decided(make_ip(), bidders=(WAITING,))) == ["Promise", "PatchIP"]
-    assert names(decided(make_ip(), row=make_row(vendor="x"))) == ["Promise", "PatchIP"]
+    assert names(decided(make_ip(), bidders=(WAITING,))) == ["Promise", "PatchIP", "Remember"]
+    assert names(decided(make_ip(), row=make_row(vendor="x"))) == ["Promise", "PatchIP", "Remember"]
 
 
 # -- keeping ---------------------------------------------------------------------------------------
@@ -479,7 +480,6 @@ def test_a_port_of_another_system_stays(row: Any) -> None:
     [
         {"bidders": (RUNNING,)},
         {"bidders": (WAITING,), "under_way": True},
-        {"bidders": (WAITING,), "row": make_row()},
     ],
 )
 def test_an_ip_in_use_outlives_its_deletion(view: dict[str, Any]) -> None:
@@ -491,6 +491,18 @@ def test_an_ip_in_use_outlives_its_deletion(view: dict[str, Any]) -> None:
     assert told(decision) == ["InUse"]
     again = decided(settled(gone(), **view), **view)
     assert again == Decision()
+
+
+def test_a_port_made_for_a_pod_that_has_no_address_yet_goes_with_its_ip() -> None:
+    """Seeds 472 and 633: the pod waits for the IP to go, so the IP must not wait for the pod.
+
+    While the pod's own key may still be writing, its port stays.
+    """
+    held: dict[str, Any] = {"bidders": (WAITING,), "row": make_row()}
+
+    assert names(decided(gone(), **held)) == ["DropPort", "PatchIP"]
+    writing = decided(gone(), port_in_doubt=True, **held)
+    assert (writing.effects, writing.requeue_after) == ((), 0.1)
 
 
 def test_a_pod_that_only_waits_holds_up_no_deletion() -> None:

@@ -25,6 +25,7 @@ from controller.core.effects import (
     Promise,
     PutPort,
     PutSwitch,
+    Remember,
     Withdraw,
 )
 from controller.core.ipam import Record, Source
@@ -499,6 +500,8 @@ class Tiny:
         match effect:
             case Promise() | Withdraw():
                 return True
+            case Remember():
+                self.picture.remember(effect, self.clock.now())
             case ConfirmGone(namespace, name):
                 found = self.store.views[Kind.POD].get((namespace, name))
                 return not (isinstance(found, Pod) and found.alive)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from controller.core import naming
 from controller.core.addresses import Address
-from controller.core.effects import Promise
+from controller.core.effects import Promise, Remember
 from controller.core.ipam import Source
-from controller.core.objects import Ip, Kind, Node, NodeAddress, NodeStatus
+from controller.core.objects import Ip, Kind, Node, NodeAddress, NodeStatus, SubnetStatus
 from controller.core.rows import PortRow
 from controller.machines.waiting import Waiting
 from controller.reconcilers import keys
@@ -29,6 +30,7 @@ from tests.core.worlds import (
     make_subnet,
     notes_of,
     num,
+    recorded,
 )
 
 TWO = Address(4, num("10.0.0.2"))
@@ -244,3 +246,40 @@ def test_annotations_that_cannot_be_read_are_part_of_the_view(picture: Picture) 
     assert view.bidders[0].ask is None
     assert view.unreadable is not None
     assert naming.PREFIX + "ip_address" in view.unreadable.text
+
+
+def test_a_grant_that_was_answered_outranks_an_edit_shown_with_it(picture: Picture) -> None:
+    """Seeds 296 and 663: the watch skips the grant itself and shows it with somebody's edit of it."""
+    edited = granted_ip(address="10.0.0.6")
+    grant = Remember("web.default", edited.metadata.uid, recorded())
+
+    show(picture, Kind.IP, None, edited)
+    picture.remember(grant, NOW)
+    assert picture.granted(edited) == recorded()
+    assert picture.ledger.holders("net", TWO) == ("web.default",)
+    assert not picture.ledger.holders("net", Address(4, num("10.0.0.6")))
+
+    picture.remember(Remember("web.default", "the uid of a former one", recorded("10.0.0.9")), NOW)
+    assert picture.granted(edited) == recorded()
+
+
+def test_a_subnets_status_is_no_news_for_those_who_wait_for_it(picture: Picture) -> None:
+    """It is written once a second under load, and thousands may wait."""
+    subnet = make_subnet()
+    picture.drain_topics()
+
+    counted = msgspec.structs.replace(subnet, status=SubnetStatus(v4_available=3.0))
+    show(picture, Kind.SUBNET, subnet, counted)
+    assert picture.drain_topics() == []
+    show(picture, Kind.SUBNET, counted, make_subnet(cidr="10.0.0.0/28"))
+    assert ("subnet", "net") in picture.drain_topics()
+
+
+def test_the_owner_of_a_port_is_waited_for_whatever_its_ip_says(picture: Picture) -> None:
+    """Seed 216: an ordinary IP whose podName was edited went, and took the port of a pod that was being served."""
+    busy = {keys.pod("default", "web")}
+    show(picture, Kind.IP, None, granted_ip(labels={**GRANTED, **ORDINARY}, pod_name="other"))
+    show_row(picture, make_row())
+
+    views = Views(picture, Waiting(), {}, _Clock(), lambda key: key in busy)
+    assert views.reservation("web.default").port_in_doubt

@@ -185,6 +185,7 @@ MUTANTS: Final[dict[str, Patch]] = {
     "a promise is not put into the ledger": swap(Picture, "promise", lambda *_: None),
     "a new leader works before it has read anew": swap(Mirrors, "start", _start_once(_truth["start"])),
     "a deposed leader goes on": swap(Leader, "hold", _never_deposed),
+    "a grant is learnt from the watch alone": swap(Picture, "remember", lambda *_: None),
     "silent writes have no ghosts": swap(Worker, "_haunt", lambda *_: None),
     # the rules
     "the conflict check is off": swap(ipam, "_in_conflict", lambda *_: None),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.core.effects import DropPort, DropSwitch, PutPort, PutSwitch
-from controller.core.rows import VENDOR, PortRow, SwitchRow
+from controller.core.rows import POD_UID, VENDOR, PortRow, SwitchRow
 from controller.ports import Conflict, Northbound, PortError, Rows, Unavailable
 from tests.sim.network import REQUEST_LIMIT
 
@@ -102,6 +102,9 @@ class Database:
                 self._put_port(draft, row, was)
             case DropPort(row):
                 if (found := draft.port(row.uuid)) is not None:
+                    another = row.external(POD_UID) not in {"", found.external(POD_UID)}
+                    if another or found.addresses != row.addresses:
+                        raise Conflict(f"port {row.name} is {found}, not {row}")
                     del draft.ports[found.name], draft.parent[found.uuid]
             case PutSwitch(name):
                 if not draft.switch(name):

@@ -15,7 +15,7 @@ from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions import binding
 from controller.core.decisions.placement import Ask, Entry, Refused, parse_entry
 from controller.core.decisions.realise import Held, Request, realise
-from controller.core.decisions.reservation import tells_of
+from controller.core.decisions.reservation import SOON, tells_of
 from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Effect, Promise, Tell, Withdraw
 from controller.core.faults import Malformed
 from controller.core.objects import Kind
@@ -51,6 +51,7 @@ class View:
     bystanders: bool = False  # live pods of this owner that do not take part
     finished: Pod | None = None  # a pod of this owner that has ended and is still to be seen
     pod_nic_type: str = "veth-pair"
+    port_in_doubt: bool = False  # the IP's key is writing, or has written what is not shown yet
 
 
 def decide(view: View, now: Seconds) -> Decision:
@@ -64,10 +65,14 @@ def decide(view: View, now: Seconds) -> Decision:
     mine = next((h for h in view.held if h.port == bidder.port), Held(bidder.port))
     if mine.row is not None and _in_the_way(bidder, mine, mine.row):
         return Decision((DropPort(mine.row),))
+    if mine.row is not None and mine.ip is None and view.port_in_doubt:
+        return Decision(requeue_after=SOON)  # the port may be gone with its IP and not be missed yet
     try:
         decision = _serve(view, bidder, mine, now)
     except Refused as refused:
         decision = _refuse(bidder, refused.message, refused.waits)
+    if decision.waits and not bidder.running:
+        decision = replace(decision, waits=(*decision.waits, *_placement(view, bidder)))
     others = [] if _has_nics(view) else [h for h in view.held if h.port != bidder.port]
     released = [effect for held in others for effect in _release(view, held)]
     if released:
@@ -80,6 +85,12 @@ def decide(view: View, now: Seconds) -> Decision:
         tells = (*decision.tells, *(tell for r in refusals for tell in r.tells))
         return replace(decision, tells=tells, refusal=decision.refusal or refusals[0].refusal)
     return decision
+
+
+def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
+    """What may send the pod to another subnet: whoever waits for anything is looked at again then."""
+    assert view.place is not None  # noqa: S101 - there is a place wherever there is a bidder
+    return (*view.place.waits, ("namespace", bidder.object.metadata.namespace), ("default",))
 
 
 def _in_the_way(bidder: Bidder, held: Held, row: PortRow) -> bool:
@@ -186,7 +197,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     if not bidder.running and not pod.spec.node_name and view.age < SCHEDULING_GRACE:
         return Decision(requeue_after=SCHEDULING_GRACE - max(view.age, 0.0))
     _check_pod(view, bidder, held)
-    unserved = _unserved(place, held, pod.metadata.namespace, running=bidder.running)
+    unserved = _unserved(place, held, running=bidder.running)
     if unserved is not None:
         return unserved
     wait = _reservation_first(view, bidder, held)
@@ -198,7 +209,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     return realise(Request(view.bidders, place, view.pod_nic_type), bidder, held, answer)
 
 
-def _unserved(place: Place, held: Held, namespace: str, *, running: bool) -> Decision | None:
+def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:
     """What keeps the subnet from serving: said to who wants an address, borne with by who has one.
 
     The records of a running pod are kept whole in a subnet that is malformed or going, too: its address is in use.
@@ -208,8 +219,7 @@ def _unserved(place: Place, held: Held, namespace: str, *, running: bool) -> Dec
         lost = place.subnet is None or (not place.switch and held.row is None)
         return Decision(waits=waits) if lost else None
     if place.problem is not None:
-        # The namespace, or another default subnet, may send the pod elsewhere.
-        raise Refused(place.problem, (*place.waits, ("namespace", namespace), ("default",)))
+        raise Refused(place.problem, place.waits)
     if place.provider != naming.OVN:  # other providers are for further NICs
         why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
         raise Refused(why, place.waits)
@@ -337,7 +347,7 @@ def _unshared(view: View, subnet: str, port: str, addresses: str, mac: str) -> G
             text = say(
                 Reason.ADDRESS_CONFLICT, "held", address=format_address(address), subnet=subnet, owner=", ".join(rivals)
             )
-            return ipam.Refusal(text, (ipam.address_topic(subnet, address),))
+            return ipam.Refusal(text, (ipam.address_topic(subnet, address), ipam.plan_topic(subnet)))
     return grant
 
 

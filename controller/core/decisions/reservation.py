@@ -14,20 +14,19 @@ from controller.core.addresses import Address, format_address, format_mac, parse
 from controller.core.catalogue import Reason, say
 from controller.core.decisions import binding, conditions
 from controller.core.decisions.placement import Refused
-from controller.core.effects import Decision, DropPort, Effect, Patch, Promise, Tell, Withdraw
+from controller.core.effects import Decision, DropPort, Effect, Patch, Promise, Remember, Tell, Withdraw
 from controller.core.faults import Malformed
-from controller.core.objects import FINALIZER, OUR_FINALIZERS, Kind
-from controller.core.rows import POD_UID
+from controller.core.objects import FINALIZER, OUR_FINALIZERS, Kind, Recorded
 
 if TYPE_CHECKING:
     from controller.core.catalogue import Message
     from controller.core.decisions.binding import Bidder
     from controller.core.decisions.placement import Place
     from controller.core.ipam import Book, Grant
-    from controller.core.objects import Ip, Recorded, Seconds
+    from controller.core.objects import Ip, Seconds
     from controller.core.rows import PortRow
 
-_SOON: Final = 0.1
+SOON: Final = 0.1  # while another key may have written what is not shown yet
 POD_TYPES: Final = ("", "StatefulSet", "VirtualMachine")
 
 
@@ -221,7 +220,21 @@ def _grant(view: View, ip: Ip, grant: Grant) -> Decision:
         | ({} if ip.spec.node_name else {"nodeName": ""}),
     }
     promise = Promise(view.name, view.place.name, grant.v4, grant.v6, mac)
-    return Decision((promise, Patch(Kind.IP, "", view.name, body)))
+    remember = Remember(view.name, ip.metadata.uid, _to_be_recorded(ip, spec))
+    return Decision((promise, Patch(Kind.IP, "", view.name, body), remember))
+
+
+def _to_be_recorded(ip: Ip, granted: dict[str, Any]) -> Recorded:
+    return Recorded(
+        subnet=ip.spec.subnet,
+        pod_name=ip.spec.pod_name,
+        namespace=ip.spec.namespace,
+        pod_type=ip.spec.pod_type,
+        v4_ip_address=granted["v4IpAddress"],
+        v6_ip_address=granted["v6IpAddress"],
+        mac_address=granted["macAddress"],
+        reserved="true",
+    )
 
 
 def grant_fields(v4: int | None, v6: int | None, mac: int | None) -> dict[str, Any]:
@@ -343,23 +356,18 @@ def _ordinary(ip: Ip) -> Decision:
     return Decision()
 
 
-def _made_for(row: PortRow | None, bidder: Bidder) -> bool:
-    """True if the port was made for that very pod: it uses it, even if its annotations are not shown yet."""
-    return row is not None and row.external(POD_UID) == bidder.object.metadata.uid
-
-
 def _retire(view: View, ip: Ip) -> Decision:
     """On the way down: port, then finalizer; the address is free when the object is gone (contract §3, Delete)."""
     if not ip.metadata.ours:
         return Decision()  # nothing of ours in it: others' finalizers are theirs
-    users = [b for b in view.bidders if b.running or view.under_way or _made_for(view.row, b)]
+    users = [b for b in view.bidders if b.running or view.under_way]
     if users and view.protect_in_use:
         user = users[0]
         waiting = conditions.Standing("InUse", "True", say(Reason.IN_USE, "terminating", pod=user.pod))
         status = conditions.of_ip(ip, (waiting,), view.recorded, user.pod, view.stamp)
         return Decision(status=status, tells=(_tell(ip, waiting.message),) if status else ())
     if view.port_in_doubt:
-        return Decision(requeue_after=_SOON)  # the port may be there and not be shown: it has to go first
+        return Decision(requeue_after=SOON)  # the port may be there and not be shown: it has to go first
     effects: list[Effect] = [binding.cut_off(user) for user in users]
     if view.row is not None and view.row.ours and view.row.type == "":
         effects.append(DropPort(view.row))
