@@ -6,13 +6,16 @@ from typing import Final, NamedTuple
 
 VENDOR: Final = "kube-ovn"
 POD_UID: Final = "pod-uid"  # our own external id: for which pod of this name the row was made (bug row 52)
+REQUESTED_CHASSIS: Final = "requested-chassis"
+ACTIVATION: Final = "activation-strategy"
+MANAGED_OPTIONS: Final = frozenset({REQUESTED_CHASSIS, ACTIVATION})  # of a port's options, these are ours to write
 
 
 class PortRow(NamedTuple):
     """A Logical_Switch_Port: the columns we compare, field by field (bug row 52).
 
-    `addresses` and `port_security` are sorted tuples of the set's strings; `external_ids` sorted (key, value) pairs,
-    so equal rows are equal values. `uuid` is "" for a row that is not in the database yet.
+    `addresses` and `port_security` are sorted tuples of the set's strings; `external_ids` and `options` sorted
+    (key, value) pairs, so equal rows are equal values. `uuid` is "" for a row that is not in the database yet.
     """
 
     name: str
@@ -20,6 +23,7 @@ class PortRow(NamedTuple):
     external_ids: tuple[tuple[str, str], ...] = ()
     port_security: tuple[str, ...] = ()
     type: str = ""
+    options: tuple[tuple[str, str], ...] = ()
     uuid: str = ""
 
     def external(self, key: str) -> str:

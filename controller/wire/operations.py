@@ -159,7 +159,8 @@ def _check(effect: NbEffect) -> None:
     """Refuse text that OVSDB's JSON cannot hold: the server would hang up on everybody whose effects share the line."""
     match effect:
         case PutPort(row):
-            texts = (row.name, row.type, *row.addresses, *row.port_security, *chain.from_iterable(row.external_ids))
+            pairs = chain.from_iterable((*row.external_ids, *row.options))
+            texts = (row.name, row.type, *row.addresses, *row.port_security, *pairs)
         case PutSwitch(name):
             texts = (name,)
         case _:
@@ -176,7 +177,7 @@ def _encodable(text: str) -> bool:
         return False
 
 
-_ALL: Final = ("name", "addresses", "external_ids", "port_security", "type")
+_ALL: Final = ("name", "addresses", "external_ids", "port_security", "type", "options")
 
 
 def _columns(row: PortRow, wanted: Iterable[str] = ()) -> dict[str, Any]:
@@ -187,6 +188,7 @@ def _columns(row: PortRow, wanted: Iterable[str] = ()) -> dict[str, Any]:
         "external_ids": ["map", row.external_ids],
         "port_security": ["set", row.port_security],
         "type": row.type,
+        "options": ["map", row.options],
     }
     if wanted:
         return {column: columns[column] for column in wanted}

@@ -26,6 +26,7 @@ COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "addresses": _STRINGS,
         "port_security": _STRINGS,
         "external_ids": _PAIRS,
+        "options": _PAIRS,
     },
     SWITCHES: {"name": _STRING, "external_ids": _PAIRS},
 }
@@ -129,6 +130,7 @@ def _port(uuid: str, row: Mapping[str, Any]) -> PortRow:
         _pairs(row.get("external_ids")),
         _strings(row.get("port_security")),
         row.get("type", ""),
+        _pairs(row.get("options")),
         uuid,
     )
 
@@ -140,6 +142,7 @@ def _modified_port(old: PortRow, diff: Mapping[str, Any]) -> PortRow:
         _patched(old.external_ids, _pairs(diff.get("external_ids"))),
         _toggled(old.port_security, _strings(diff.get("port_security"))),
         diff.get("type", old.type),
+        _patched(old.options, _pairs(diff.get("options"))),
         old.uuid,
     )
 

@@ -65,8 +65,9 @@ async def a_row_reads_back_as_it_was_written(world: World, poke: Poke) -> None:
                 ("00:00:00:00:00:01 10.0.0.1 fd00::1", "unknown"),
                 (("ls", sw), ("pod", 'n/{}["\\ü'), ("vendor", VENDOR)),
                 ("00:00:00:00:00:01 10.0.0.1", "00:00:00:00:00:02 10.0.0.2"),
+                options=(("activation-strategy", "rarp"), ("requested-chassis", "node-a,node-b")),
             ),
-            PortRow(poke.name("patch"), ("router",), (("ls", sw),), (), "localnet"),
+            PortRow(poke.name("patch"), ("router",), (("ls", sw),), (), "localnet", (("network_name", "ext"),)),
         ]
         await commit(world, seen, *(PutPort(row) for row in rows))
         for row in rows:
@@ -78,6 +79,10 @@ async def a_row_reads_back_as_it_was_written(world: World, poke: Poke) -> None:
         new = was._replace(addresses=("x",), external_ids=(("ls", sw), ("new", "1")), port_security=())
         await commit(world, seen, PutPort(new, was))
         assert seen.ports[was.name] == new
+        for options in ((("requested-chassis", "node-b"),), (("requested-chassis", "node-b"), ("x", "")), ()):
+            was, new = new, new._replace(options=options)
+            await commit(world, seen, PutPort(new, was))
+            assert seen.ports[was.name] == new
         assert {row.name: seen.ports[row.name].uuid for row in rows} == uuids
 
 

@@ -94,7 +94,7 @@ def test_a_port_that_differs_is_put_right_in_place() -> None:
 
 def test_external_ids_of_others_stay_on_a_running_pods_port() -> None:
     """Security groups and vips are other parts' business; a new pod's port starts clean."""
-    seen = make_row("10.0.0.9", security_groups="sg")
+    seen = make_row("10.0.0.9", security_groups="sg")._replace(options=(("arp_proxy", "true"),))
 
     assert port(realised(make_pod(notes=notes_of()), held_by(row=seen))).external("security-groups") == "sg"
     assert port(realised(make_pod(), held_by(row=seen))).external("security-groups") == ""

@@ -141,6 +141,7 @@ def normal(row: PortRow) -> PortRow:
         addresses=tuple(sorted(row.addresses)),
         external_ids=tuple(sorted(row.external_ids)),
         port_security=tuple(sorted(row.port_security)),
+        options=tuple(sorted(row.options)),
     )
 
 

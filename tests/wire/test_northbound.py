@@ -212,6 +212,7 @@ async def test_other_columns_of_a_row_are_left_alone(server: Northbound) -> None
     async with connected(server.remote) as (wire, seen):
         await seen.shows(await wire.commit((PutSwitch("sw"), put("a"))))
         server.nbctl("set", "Logical_Switch_Port", "a", "options:requested-chassis=c1", "tag=7")
+        await seen.until(lambda m: m.ports["a"].options == (("requested-chassis", "c1"),))
         was = seen.ports["a"]
         await seen.shows(await wire.commit((PutPort(was._replace(addresses=("x",)), was),)))
         assert seen.ports["a"].addresses == ("x",)
@@ -299,7 +300,12 @@ async def test_a_copy_kept_by_changes_equals_a_fresh_one(server: Northbound) -> 
     def some(name: str) -> PortRow:
         sets = [tuple(sorted(rng.sample(words, rng.randrange(4)))) for _ in range(2)]
         ids = {key: rng.choice(words) for key in rng.sample(["vendor", "pod", "x", "y"], rng.randrange(4))}
-        return PortRow(name, sets[0], tuple(sorted((ids | {"ls": f"s{rng.randrange(3)}"}).items())), sets[1])
+        options = tuple(
+            sorted((key, rng.choice(words)) for key in rng.sample(["requested-chassis", "z"], rng.randrange(3)))
+        )
+        return PortRow(
+            name, sets[0], tuple(sorted((ids | {"ls": f"s{rng.randrange(3)}"}).items())), sets[1], options=options
+        )
 
     async with connected(server.remote, 10) as (wire, seen):
         await wire.commit(tuple(PutSwitch(f"s{n}") for n in range(3)))

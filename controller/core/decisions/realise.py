@@ -102,7 +102,8 @@ def _row(bidder: Bidder, grant: Grant, place: Place, row: PortRow | None) -> Por
     secured = (line,) if notes.get(naming.PREFIX + "port_security") == "true" else ()
     ids = _others_ids(bidder, row) | {"vendor": VENDOR, "ls": place.name, "pod": str(bidder.owner)}
     ids[POD_UID] = bidder.object.metadata.uid
-    return PortRow(bidder.port, tuple(sorted(addresses)), tuple(sorted(ids.items())), secured)
+    options = row.options if row is not None else ()
+    return PortRow(bidder.port, tuple(sorted(addresses)), tuple(sorted(ids.items())), secured, options=options)
 
 
 def _ip_effects(bidder: Bidder, held: Held, grant: Grant, place: Place) -> list[Effect]:
