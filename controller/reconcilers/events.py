@@ -116,6 +116,7 @@ class Recorder:
             return  # while it waited something newer was told for the same reason
         body = self._body(tell)
         for pause in _PAUSES_S:
+            self._sent(tell)  # it may be told although no answer comes
             try:
                 await self._kube.report(body)
             except Unavailable as silence:
@@ -134,7 +135,7 @@ class Recorder:
         self._sent(tell)
 
     def _sent(self, tell: Tell) -> None:
-        """The minute counts from when it was surely told."""
+        """The minute counts from the last moment at which it may have been told."""
         mark = (tell.uid, str(tell.message.reason))
         if mark in self._told:
             self._told[mark] = (self._told[mark][0], self._clock.now())

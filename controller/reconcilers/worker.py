@@ -164,6 +164,8 @@ class Worker:
                 self.waiting.took(key, effect.subnet)
             elif isinstance(effect, Withdraw):
                 self.picture.withdraw(effect.port, now)
+                if key.kind == keys.POD and self.picture.has(Kind.IP, "", effect.port):
+                    self.queue.add(keys.reservation(effect.port), now)  # it has kept silent as long as that stood
         self._take_notice(key, decision, now)
         if key.kind == keys.RESERVATION and decision.status is not None:
             decision = self._see_to_status(taken, decision, now)

@@ -131,7 +131,7 @@ class Judge:
     def _ordinary(self, name: str, ip: Doc) -> Iterator[str]:
         if not self.oracle.pods_of(name) and spec(ip).get("podType") not in RETAINED:
             yield f"IP {name} is nobody's and stays: {ip}"
-        if labels(ip).get(RESERVED) != "false":
+        if labels(ip).get(RESERVED) != "false" and Reason.INVALID_SPEC not in self._shown(ip):
             yield f"IP {name} is an ordinary one with the label {labels(ip).get(RESERVED)!r}"
 
     def _reservation(self, name: str, ip: Doc, users: list[Doc]) -> Iterator[str]:

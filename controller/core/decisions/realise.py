@@ -160,7 +160,7 @@ def _ip_patch(held: Held, ip: Ip, wanted: dict[str, Any], place: Place, node: st
     stale = {old: None for old in (have.subnet,) if old not in {place.name, ""} and old in ip.metadata.labels}
     changed = {k: v for k, v in labels.items() if ip.metadata.labels.get(k) != v}
     metadata: dict[str, Any] = {"labels": changed | stale} if changed or stale else {}
-    if not ip.metadata.ours:
+    if not ip.metadata.ours and not held.reserved:  # a reservation's own key puts it back, with all that was edited
         metadata["finalizers"] = finalized(ip)
     if not spec and not metadata:
         return []

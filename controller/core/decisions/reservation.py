@@ -98,11 +98,28 @@ def _newcomer(view: View, ip: Ip, now: Seconds) -> Decision:
     row = view.row if view.row is not None and view.row.ours else None
     idle = not view.under_way and not any(b.running for b in view.bidders)
     if row is not None and idle and tells_of(ip, row):
-        body = {"metadata": {"resourceVersion": ip.metadata.resource_version, "finalizers": finalized(ip)}}
-        return Decision((Patch(Kind.IP, "", view.name, body),))  # our finalizer was taken off by hand
+        return _put_back(view, ip)
     if ip.metadata.labels.get(naming.RESERVED) == "false":
         return Decision()  # an ordinary IP: the pod flow puts it right or lets it go
     return _request(view, ip, now)
+
+
+def _put_back(view: View, ip: Ip) -> Decision:
+    """Our finalizer was taken off by hand: it comes back in one write with the fields that were edited since."""
+    texts = [address for text in ip.spec.ip_address.split(",") if (address := _readable(text)) is not None]
+    found = {address.family: address.value for address in texts}
+    told = {"v4IpAddress": ip.spec.v4_ip_address, "v6IpAddress": ip.spec.v6_ip_address}
+    has = {field: text for field, text in grant_fields(found.get(4), found.get(6), None).items() if field in told}
+    metadata = {"resourceVersion": ip.metadata.resource_version, "finalizers": finalized(ip)}
+    body = {"metadata": metadata} | ({"spec": has} if has != told else {})
+    return Decision((Patch(Kind.IP, "", view.name, body),))
+
+
+def _readable(text: str) -> Address | None:
+    try:
+        return parse_address(text)
+    except Malformed:
+        return None
 
 
 def tells_of(ip: Ip, row: PortRow) -> bool:
