@@ -21,6 +21,7 @@ NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
 COOLDOWN: Final = "keepip.io/cooldown"
 CUT_OFF: Final = "keepip.io/cut-off"
+OWNER_UID: Final = "keepip.io/owner-uid"  # on an IP: for which StatefulSet or VM of that name it was made
 DEFAULT_VPC: Final = "ovn-cluster"
 DEFAULT_SUBNET: Final = "ovn-default"
 NAME_MAX: Final = 253
@@ -42,6 +43,16 @@ def port_name(owner: Owner, provider: str = OVN) -> str:
     """The name of port, IP and Logical_Switch_Port: `<podName>.<namespace>[.<provider>]`."""
     base = f"{owner.name}.{owner.namespace}"
     return base if provider in {OVN, ""} else f"{base}.{provider}"
+
+
+def annotation(provider: str, key: str) -> str:
+    """The annotation of that key for a provider's NIC: `<provider>.kubernetes.io/<key>` (kube-ovn-behaviour §4.5)."""
+    return f"{provider or OVN}.kubernetes.io/{key}"
+
+
+def provider_of(port: str, owner: Owner) -> str:
+    """The provider of one of the owner's ports."""
+    return port.removeprefix(port_name(owner)).removeprefix(".") or OVN
 
 
 def is_port_of(port: str, owner: Owner) -> bool:
@@ -69,6 +80,13 @@ def ordinal(pod: str, stateful_set: str) -> int | None:
     head, dash, tail = pod.rpartition("-")
     number = tail.isascii() and tail.isdigit() and len(tail) <= _ORDINAL_DIGITS
     return int(tail) if dash and head == stateful_set and number else None
+
+
+def set_and_ordinal(pod: str) -> tuple[str, int] | None:
+    """The StatefulSet that a pod of that name belongs to, if any, and its ordinal: what is behind the last dash."""
+    head = pod.rpartition("-")[0]
+    number = ordinal(pod, head) if head else None
+    return (head, number) if number is not None else None
 
 
 def pod_ordinal(pod: Pod) -> int | None:

@@ -145,3 +145,29 @@ def test_a_name_has_at_most_253_characters(length: int, *, fits: bool) -> None:
 def test_a_provider_is_ovns_by_its_form(provider: str, *, yes: bool) -> None:
     """Only such a provider's ports are rows in Northbound (kube-ovn-behaviour §1)."""
     assert naming.is_ovn(provider) is yes
+
+
+@pytest.mark.parametrize(
+    ("pod", "found"),
+    [
+        ("web-0", ("web", 0)),
+        ("web-1-12", ("web-1", 12)),
+        ("4-2", ("4", 2)),
+        ("web", None),
+        ("-1", None),
+        ("web-x", None),
+    ],
+)
+def test_a_pods_name_tells_its_stateful_set(pod: str, found: tuple[str, int] | None) -> None:
+    assert naming.set_and_ordinal(pod) == found
+
+
+@pytest.mark.parametrize(
+    ("provider", "key"),
+    [("ovn", "ovn.kubernetes.io/x"), ("", "ovn.kubernetes.io/x"), ("n.d.ovn", "n.d.ovn.kubernetes.io/x")],
+)
+def test_each_provider_has_annotations_and_ports_of_its_own(provider: str, key: str) -> None:
+    owner = naming.Owner("shop", "web-0")
+
+    assert naming.annotation(provider, "x") == key
+    assert naming.provider_of(naming.port_name(owner, provider), owner) == (provider or "ovn")
