@@ -12,6 +12,7 @@ from controller.core.addresses import parse_address
 from controller.core.catalogue import Message
 from controller.core.decisions import binding, realise
 from controller.core.decisions import namespace as of_namespace
+from controller.core.decisions import nic as of_nic
 from controller.core.decisions import pod as of_pod
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
@@ -159,39 +160,47 @@ class Views:
     def pod(self, namespace_: str, name: str) -> of_pod.View:
         """What may be known for one owner of pods."""
         picture, owner = self.picture, naming.Owner(namespace_, name)
-        port = naming.port_name(owner)
-        held = self._held(owner, port)
-        ip = picture.ips.get("", port)
-        mine = picture.granted(ip) if ip is not None else None
-        live = self._live(owner)
-        bidders = tuple(self._bidder(one, mine) for one in live)
-        newest = bidders[-1] if bidders else None  # or the one that runs
         pods = picture.pods.by("owner", owner)
+        nics = self._nics(owner)
+        served = {one.held.port for one in nics}
         return of_pod.View(
             owner=owner,
-            bidders=bidders,
-            place=picture.atlas.place(newest.subnet) if newest else None,
-            held=held,
-            book=picture.ledger,
-            unreadable=_unreadable(newest),
-            reservation_refusal=self.refusals.get(keys.reservation(port)),
+            nics=nics,
+            left=tuple(self._one(port, owner) for port in self._ports(owner) if port not in served),
             gone_proved=bool(pods) or picture.pods.seen_gone(namespace_, name),
-            patient=newest is not None and self._patient(keys.pod(*owner), newest.subnet),
-            dice=self.clock.dice(),
-            age=self._age(newest.object) if newest else 0.0,
             bystanders=any(one.alive and _may_have_nics(one) for one in pods),
             finished=next((one for one in pods if not one.alive), None),
-            pod_nic_type=self.pod_nic_type,
-            port_in_doubt=self.busy(keys.reservation(port)),
         )
 
-    def _held(self, owner: naming.Owner, port: str) -> tuple[realise.Held, ...]:
-        """Everything that exists under a port name of this owner."""
+    def _nics(self, owner: naming.Owner) -> tuple[of_nic.View, ...]:
+        """The NICs of the owner's live pods, each with who bids for it."""
+        live = self._live(owner)
+        return (self._nic(owner, live),) if live else ()
+
+    def _nic(self, owner: naming.Owner, live: list[Pod]) -> of_nic.View:
         picture = self.picture
-        names = {port: None}
-        names |= {ip.metadata.name: None for ip in picture.ips.by("owner", owner)}
-        names |= {row.name: None for row in picture.ports.by_owner(str(owner))}
-        return tuple(self._one(name, owner) for name in names)
+        held = self._one(naming.port_name(owner), owner)
+        bidders = tuple(self._bidder(one, held.recorded) for one in live)
+        leader = bidders[-1]
+        return of_nic.View(
+            bidders=bidders,
+            place=picture.atlas.place(leader.subnet),
+            held=held,
+            book=picture.ledger,
+            unreadable=_unreadable(leader),
+            reservation_refusal=self.refusals.get(keys.reservation(held.port)),
+            patient=self._patient(keys.pod(*owner), leader.subnet),
+            dice=self.clock.dice(),
+            age=self._age(leader.object),
+            pod_nic_type=self.pod_nic_type,
+            port_in_doubt=self.busy(keys.reservation(held.port)),
+        )
+
+    def _ports(self, owner: naming.Owner) -> dict[str, None]:
+        """Every port name that anything names for this owner."""
+        names = dict.fromkeys((naming.port_name(owner),))
+        names |= dict.fromkeys(ip.metadata.name for ip in self.picture.ips.by("owner", owner))
+        return names | dict.fromkeys(row.name for row in self.picture.ports.by_owner(str(owner)))
 
     def _one(self, name: str, owner: naming.Owner) -> realise.Held:
         picture = self.picture
@@ -209,9 +218,9 @@ class Views:
         try:
             made = datetime.fromisoformat(one.metadata.creation_timestamp)
         except ValueError:
-            return of_pod.SCHEDULING_GRACE
+            return of_nic.SCHEDULING_GRACE
         age = self.clock.wall() - made.timestamp()
-        return age if age >= 0 else of_pod.SCHEDULING_GRACE
+        return age if age >= 0 else of_nic.SCHEDULING_GRACE
 
     # -- subnets and namespaces --------------------------------------------------------------------
 
@@ -251,12 +260,12 @@ def _stamp(second: int) -> str:
 
 
 def _may_have_nics(one: Pod) -> bool:
-    """True for a live pod that may have NICs of ours beside a default network that is not."""
+    """True for a live pod that may have further NICs of ours, or others than we can read."""
     return bool(one.fault) or (naming.NETWORKS in one.metadata.annotations and not one.spec.host_network)
 
 
-def _unreadable(bidder: Bidder | None) -> Message | None:
-    if bidder is None or bidder.ask is not None:
+def _unreadable(bidder: Bidder) -> Message | None:
+    if bidder.ask is not None:
         return None
     try:
         ask_of(bidder.object)

@@ -10,6 +10,7 @@ from controller.core import naming
 from controller.core.addresses import parse_mac
 from controller.core.catalogue import Message, Reason
 from controller.core.decisions import namespace as of_namespace
+from controller.core.decisions import nic as of_nic
 from controller.core.decisions import pod as of_pod
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
@@ -163,21 +164,30 @@ helds = st.builds(
 
 
 @st.composite
-def pod_views(draw: st.DrawFn) -> of_pod.View:
-    """Any View of one owner; a place is there wherever there is a bidder."""
-    found = tuple(draw(st.lists(bidders(), max_size=2)))
-    return of_pod.View(
-        owner=naming.Owner("default", draw(st.just("web") | texts)),
-        bidders=found,
-        place=draw(places()) if found else None,
-        held=tuple(draw(st.lists(helds, max_size=3))),
+def nic_views(draw: st.DrawFn) -> of_nic.View:
+    """Any View of one NIC: somebody always bids for it."""
+    return of_nic.View(
+        bidders=tuple(draw(st.lists(bidders(), min_size=1, max_size=2))),
+        place=draw(places()),
+        held=draw(helds),
         book=draw(books()),
         unreadable=draw(st.none() | messages),
         reservation_refusal=draw(st.none() | messages),
-        gone_proved=draw(st.booleans()),
         patient=draw(st.booleans()),
         dice=draw(st.integers(0, 2**46)),
         age=draw(st.sampled_from([-5.0, 0.0, 1.0, 100.0])),
+        port_in_doubt=draw(st.booleans()),
+    )
+
+
+@st.composite
+def pod_views(draw: st.DrawFn) -> of_pod.View:
+    """Any View of one owner."""
+    return of_pod.View(
+        owner=naming.Owner("default", draw(st.just("web") | texts)),
+        nics=tuple(draw(st.lists(nic_views(), max_size=2))),
+        left=tuple(draw(st.lists(helds, max_size=3))),
+        gone_proved=draw(st.booleans()),
         bystanders=draw(st.booleans()),
         finished=draw(st.none() | pods),
     )

@@ -90,11 +90,15 @@ def test_time_leaves_only_as_requeue_after(case: Case, now: float) -> None:
     assert after is None or (math.isfinite(after) and after >= 0)
 
 
+def _ips(view: pod.View) -> list[Ip | None]:
+    return [held.ip for held in (*view.left, *(nic.held for nic in view.nics))]
+
+
 @given(strategies.pod_views() | strategies.reservation_views)
 def test_no_view_makes_us_touch_what_is_foreign(view: Any) -> None:
     """Bug rows 33, 54 and contract §7: other vendors' rows, other finalizers' addresses, nodes' and subnets' IPs."""
     decide: Callable[[Any, float], Decision] = pod.decide if isinstance(view, pod.View) else reservation.decide
-    seen = [view.ip] if isinstance(view, reservation.View) else [h.ip for h in view.held]
+    seen = [view.ip] if isinstance(view, reservation.View) else _ips(view)
     alien = {ip.metadata.name for ip in seen if ip is not None and (naming.special(ip) or naming.foreign(ip))}
     ours = {ip.metadata.name for ip in seen if ip is not None} - alien
     for effect in decide(view, NOW).effects:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from controller.core import naming
 from controller.core.catalogue import Reason, say
+from controller.core.decisions.nic import SCHEDULING_GRACE
 from controller.core.decisions.placement import Ask, Entry, Place
-from controller.core.decisions.pod import SCHEDULING_GRACE, decide
-from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Promise, Withdraw
+from controller.core.decisions.pod import decide, together
+from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Patch, Promise, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind, Pod
 from tests.core.test_placement import MISSING
@@ -365,6 +367,41 @@ def test_a_promise_that_nothing_comes_of_is_withdrawn() -> None:
     assert decision.effects == (Withdraw("web.default"),)
 
 
+# -- several decisions in one ----------------------------------------------------------------------
+
+
+def test_all_ports_come_first_then_all_ips_then_one_patch() -> None:
+    """Rule 3 for several NICs: neighbours in Northbound are one transaction, a pod is patched once."""
+    one, other = decided(make_pod()), decided(make_pod())
+    gone = decided(held=(held_by(OWN, make_row()),), gone_proved=False)
+    (pods,) = (e for e in other.effects if isinstance(e, Patch) and e.kind is Kind.POD)
+    more = {"metadata": {"uid": "pod-uid", "annotations": {"x": "y"}}}
+    other = replace(other, effects=(*other.effects[:3], replace(pods, body=more)))
+    decision = together([one, other, gone, gone])
+
+    assert names(decision)[:7] == ["Promise", "Promise", "PutPort", "PutPort", "CreateIP", "CreateIP", "PatchPod"]
+    assert names(decision)[7:] == ["ConfirmGone", "DropPort", "DropPort", "DeleteIP", "DeleteIP"]
+    notes = patch_of(decision, Kind.POD)["metadata"]["annotations"]
+    assert notes["x"] == "y"
+    assert notes[NOTE + "ip_address"] == "10.0.0.2"
+
+
+def test_what_several_have_to_say_is_one_event_for_each_reason() -> None:
+    """An object is told once a minute for each reason; who waits is woken by any, and looked at when the first is."""
+    parts = [
+        Decision((), waits=(("a",), ("b",)), requeue_after=3.0, tells=decided(make_pod()).tells),
+        Decision((), waits=(("b",), ("c",)), requeue_after=2.0, tells=decided(make_pod()).tells),
+        decided(make_pod(notes={"vip": "v"})),
+    ]
+    decision = together(parts)
+
+    assert decision.waits[:3] == (("a",), ("b",), ("c",))
+    assert decision.requeue_after == 2.0
+    assert told(decision) == ["PodNetworkAllocated", "VipDeprecated", "AcquireAddressFailed"]
+    assert decision.tells[0].message.text.count("logicalSwitchPort=web.default") == 2
+    assert decision.refusal is not None
+
+
 # -- a pod that runs -------------------------------------------------------------------------------
 
 
@@ -554,8 +591,7 @@ def test_a_port_of_a_former_network_goes_while_the_pod_lives() -> None:
     view["held"] = (*view["held"], old)
 
     assert names(decided(running(), **view)) == ["DropPort"]
-    many = make_pod(notes=notes_of() | {naming.NETWORKS: "default/net1"})
-    assert decided(many, **view) == Decision()
+    assert decided(running(), bystanders=True, **view) == Decision()
 
 
 def test_an_entry_of_both_families_is_one_ask() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from controller.core import naming, records
 from controller.core.addresses import Address, format_address, format_mac, parse_address, parse_cidrs, parse_mac
 from controller.core.decisions import namespace as of_namespace
+from controller.core.decisions import nic as of_nic
 from controller.core.decisions import pod as of_pod
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
@@ -289,23 +290,34 @@ def reservation_view(ip: Ip | None, **more: Any) -> of_reservation.View:
     return of_reservation.View(name=name, ip=ip, **fields | more)
 
 
-def pod_view(*pods: Pod, **more: Any) -> of_pod.View:
-    """The View of owner default/web in subnet net."""
+def nic_view(*pods: Pod, **more: Any) -> of_nic.View:
+    """The View of the default NIC of pods default/web in subnet net."""
     subnet = more.pop("subnet", None) or make_subnet()
     bidders = more.pop("bidders", tuple(bidder_of(one) for one in pods))
     fields: dict[str, Any] = {
-        "owner": naming.Owner("default", "web"),
-        "place": place_of(subnet) if bidders else None,
-        "held": (),
+        "place": place_of(subnet),
+        "held": Held(bidders[-1].port),
         "book": book_of(subnet),
         "unreadable": None,
         "reservation_refusal": None,
-        "gone_proved": True,
         "patient": False,
         "dice": 1,
         "age": 60.0,
     }
-    return of_pod.View(bidders=bidders, **fields | more)
+    return of_nic.View(bidders=bidders, **fields | more)
+
+
+def pod_view(*pods: Pod, **more: Any) -> of_pod.View:
+    """The View of owner default/web in subnet net; what is held under another name than its NIC's is left over."""
+    owned = {key: more.pop(key) for key in ("bystanders", "finished") if key in more}
+    proved = more.pop("gone_proved", True)
+    held: tuple[Held, ...] = more.pop("held", ())
+    nics: tuple[of_nic.View, ...] = ()
+    if pods or "bidders" in more:
+        nic = nic_view(*pods, **more)
+        mine = next((one for one in held if one.port == nic.held.port), nic.held)
+        nics, held = (replace(nic, held=mine),), tuple(one for one in held if one != mine)
+    return of_pod.View(naming.Owner("default", "web"), nics, held, proved, **owned)
 
 
 def held_by(ip: Ip | None = None, row: PortRow | None = None, port: str = "web.default", **more: Any) -> Held:

@@ -204,7 +204,7 @@ def test_a_view_of_nothing_is_a_view(picture: Picture) -> None:
     views = views_of(picture)
 
     assert views.reservation("x").ip is None
-    assert views.pod("default", "x").bidders == ()
+    assert views.pod("default", "x").nics == ()
     assert views.subnet("x", counted=True).subnet is None
     assert views.namespace("x").namespace is None
 
@@ -234,8 +234,8 @@ def test_a_running_pod_leads_its_owner(picture: Picture) -> None:
     for name, notes in (("source", notes_of()), ("target", {})):
         pod = make_pod(name, notes=notes, owner=None, uid=name)
         show(picture, Kind.POD, None, pod)
-    assert views_of(picture).pod("default", "source").bidders[-1].running
-    assert not views_of(picture).pod("default", "target").bidders[-1].running
+    assert views_of(picture).pod("default", "source").nics[0].leader.running
+    assert not views_of(picture).pod("default", "target").nics[0].leader.running
 
 
 def test_annotations_that_cannot_be_read_are_part_of_the_view(picture: Picture) -> None:
@@ -243,9 +243,10 @@ def test_annotations_that_cannot_be_read_are_part_of_the_view(picture: Picture) 
     show(picture, Kind.POD, None, make_pod(notes={"ip_address": "nonsense"}))
     view = views_of(picture).pod("default", "web")
 
-    assert view.bidders[0].ask is None
-    assert view.unreadable is not None
-    assert naming.PREFIX + "ip_address" in view.unreadable.text
+    (nic,) = view.nics
+    assert nic.leader.ask is None
+    assert nic.unreadable is not None
+    assert naming.PREFIX + "ip_address" in nic.unreadable.text
 
 
 def test_a_grant_that_was_answered_outranks_an_edit_shown_with_it(picture: Picture) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from unittest import mock
 
 from controller.core import ipam, naming
-from controller.core.decisions import conditions, pod, realise, reservation
+from controller.core.decisions import conditions, nic, pod, realise, reservation
 from controller.core.effects import ConfirmGone, Delete, DropPort
 from controller.machines.barrier import Barrier
 from controller.machines.replica import Replica
@@ -119,6 +119,10 @@ def _without(true: Any, kind: type) -> Any:
     return lambda *args: [effect for effect in true(*args) if not isinstance(effect, kind)]
 
 
+def _last_first(true: Any) -> Any:
+    return lambda effect: -1 if isinstance(effect, Delete) else true(effect)
+
+
 def _reversed_retire(true: Any) -> Any:
     def retire(*args: Any) -> Any:
         decision = true(*args)
@@ -159,6 +163,7 @@ _truth: Final[dict[str, Any]] = {
     "put": Database._put_port,
     "replace": Replica.replace,
     "succeed": Worker._succeed,
+    "rank": pod._rank,
     "release": pod._release,
     "retire": reservation._retire,
     "realise": realise.realise,
@@ -192,12 +197,12 @@ MUTANTS: Final[dict[str, Patch]] = {
     "no cool-down": swap(ipam, "_cooling", lambda *_: 0.0),
     "the gateway may be named": swap(ipam, "_role", lambda *_: None),
     "retention is forgotten": swap(pod, "_kept", lambda _held: False),
-    "an IP is deleted before its port": swap(pod, "_release", lambda *args: _truth["release"](*args)[::-1]),
+    "an IP is deleted before its port": swap(pod, "_rank", _last_first(_truth["rank"])),
     "the finalizer goes before the port": swap(reservation, "_retire", _reversed_retire(_truth["retire"])),
     "the IP goes without its port": swap(pod, "_release", _without(_truth["release"], DropPort)),
     "the IP of a pod stays": swap(pod, "_release", _without(_truth["release"], Delete)),
     "absence from a replica is proof": swap(pod, "_release", _without(_truth["release"], ConfirmGone)),
-    "a port is not compared with what it should be": swap(pod, "realise", _ports_by_name(_truth["realise"])),
+    "a port is not compared with what it should be": swap(nic, "realise", _ports_by_name(_truth["realise"])),
     "status is written whether it differs or not": swap(conditions, "_says", lambda *_: False),
     "a label that vanished ends a reservation": swap(
         reservation, "_is_reserved", lambda _view, ip: ip.metadata.labels.get(naming.RESERVED) == "true"

@@ -1,0 +1,193 @@
+"""decide() for one NIC of one owner: give its port an address, or say why there is none (contract §4).
+
+Each NIC is decided by itself: whatever is wrong with one never touches another (bug row 18). On the way up: port, IP,
+pod annotations (Rule 3); pod.py puts the NICs of one owner together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from controller.core import ipam, naming
+from controller.core.catalogue import Message, Reason, say
+from controller.core.decisions import binding
+from controller.core.decisions.choice import choose
+from controller.core.decisions.placement import Refused
+from controller.core.decisions.realise import Held, Request, realise
+from controller.core.decisions.reservation import SOON, tells_of
+from controller.core.effects import Decision, DropPort, Promise, Tell, Withdraw
+from controller.core.objects import Kind
+from controller.core.rows import POD_UID
+
+if TYPE_CHECKING:
+    from controller.core.decisions.binding import Bidder
+    from controller.core.decisions.placement import Place
+    from controller.core.ipam import Book
+    from controller.core.objects import Seconds
+    from controller.core.rows import PortRow
+
+SCHEDULING_GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that may be known for one NIC. Possibly stale, never torn."""
+
+    bidders: tuple[Bidder, ...]  # the live pods that have this NIC; the last leads: one that runs, else the newest
+    place: Place  # the subnet of the leader
+    held: Held  # what exists under the port's name
+    book: Book
+    unreadable: Message | None  # why the leader's annotations cannot be read
+    reservation_refusal: Message | None  # why the IP of this port is not granted yet, if it was tried
+    patient: bool
+    dice: int
+    age: Seconds  # of the leader, by the wall clock
+    pod_nic_type: str = "veth-pair"
+    port_in_doubt: bool = False  # the IP's key is writing, or has written what is not shown yet
+
+    @property
+    def leader(self) -> Bidder:
+        """The pod whose wishes count."""
+        return self.bidders[-1]
+
+
+def decide(view: View, now: Seconds) -> Decision:
+    """What this NIC needs now; empty when it is as it should be."""
+    bidder, held = view.leader, view.held
+    if held.row is not None and _in_the_way(bidder, held, held.row):
+        return Decision((DropPort(held.row),))
+    if held.row is not None and held.ip is None and view.port_in_doubt:
+        return Decision(requeue_after=SOON)  # the port may be gone with its IP and not be missed yet
+    try:
+        decision = _serve(view, bidder, held, now)
+    except Refused as refused:
+        decision = _refuse(bidder, refused.message, refused.waits)
+    if decision.waits and not bidder.running:
+        decision = replace(decision, waits=(*decision.waits, *_placement(view, bidder)))
+    if held.promised and not any(isinstance(effect, Promise) for effect in decision.effects):
+        decision = replace(decision, effects=(Withdraw(held.port), *decision.effects))
+    strays = [b for b in view.bidders if not b.joins(bidder)]
+    if strays:
+        refusals = [_refuse(b, _stray(b, bidder), ()) for b in strays]
+        tells = (*decision.tells, *(tell for r in refusals for tell in r.tells))
+        return replace(decision, tells=tells, refusal=decision.refusal or refusals[0].refusal)
+    return decision
+
+
+def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
+    """What may send the pod to another subnet: whoever waits for anything is looked at again then."""
+    return (*view.place.waits, ("namespace", bidder.object.metadata.namespace), ("default",))
+
+
+def _in_the_way(bidder: Bidder, held: Held, row: PortRow) -> bool:
+    """True for a port of a former pod that no record tells of, where a user asks for a reservation of its name.
+
+    Whatever was kept of that pod is gone with its IP object; the request cannot be granted while the port is there.
+    """
+    asked = held.ip is not None and held.recorded is None and not tells_of(held.ip, row)
+    former = row.ours and row.type == "" and row.external(POD_UID) not in {"", bidder.object.metadata.uid}
+    return asked and former and not bidder.running
+
+
+def _stray(stray: Bidder, leader: Bidder) -> Message:
+    """Why a second pod of one VM gets nothing: they share one port, so they must want the same (bug row 58)."""
+    return say(
+        Reason.RESERVATION_MISMATCH,
+        "sibling",
+        pod=leader.pod,
+        actual=leader.address or "its own address",
+        subnet=leader.subnet,
+        wanted=stray.subnet,
+    )
+
+
+def _refuse(
+    bidder: Bidder, message: Message, waits: tuple[tuple[str, ...], ...], after: Seconds | None = None
+) -> Decision:
+    """No address now: said on the pod under the exact reason and under Kube-OVN's name for it."""
+    meta = bidder.object.metadata
+    also = say(Reason.ACQUIRE_ADDRESS_FAILED, "stage", reason=message.reason, text=message.text)
+    told = [message] if message.reason is Reason.VALIDATE_POD_NETWORK_FAILED else [message, also]
+    tells = tuple(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, m) for m in told)
+    return Decision(requeue_after=after, waits=waits, refusal=message, tells=tells)
+
+
+def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
+    pod, place = bidder.object, view.place
+    if naming.CUT_OFF in pod.metadata.annotations:
+        return Decision()
+    if not bidder.running and not pod.spec.node_name and view.age < SCHEDULING_GRACE:
+        return Decision(requeue_after=SCHEDULING_GRACE - max(view.age, 0.0))
+    _check_pod(view, bidder, held)
+    unserved = _unserved(place, held, running=bidder.running)
+    if unserved is not None:
+        return unserved
+    wait = _reservation_first(view, bidder, held)
+    if wait is not None:
+        return wait
+    answer = choose(view, now)
+    if isinstance(answer, ipam.Refusal):
+        return _refuse(bidder, answer.message, answer.waits, answer.retry_after)
+    return realise(Request(view.bidders, place, view.pod_nic_type), bidder, held, answer)
+
+
+def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:
+    """What keeps the subnet from serving: said to who wants an address, borne with by who has one.
+
+    The records of a running pod are kept whole in a subnet that is malformed or going, too: its address is in use.
+    """
+    if running:
+        waits = place.waits if place.subnet is None else (("switch", place.name),)
+        lost = place.subnet is None or (not place.switch and held.row is None)
+        return Decision(waits=waits) if lost else None
+    if place.problem is not None:
+        raise Refused(place.problem, place.waits)
+    if place.provider != naming.OVN:  # other providers are for further NICs
+        why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
+        raise Refused(why, place.waits)
+    if not place.switch:
+        raise Refused(say(Reason.SUBNET_NOT_FOUND, "switch", subnet=place.name), (("switch", place.name),))
+    return None
+
+
+def _check_pod(view: View, bidder: Bidder, held: Held) -> None:
+    if held.row is not None and not held.row.ours:
+        why = "a logical switch port of another system has this name"
+        raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why), (("port", bidder.port),))
+    if view.unreadable is not None:
+        raise Refused(view.unreadable)
+    if naming.VIP_ANNOTATION in bidder.object.metadata.annotations:
+        raise Refused(say(Reason.VIP_DEPRECATED, "use", ip=bidder.port))
+    why = naming.name_problem(bidder.port)
+    if why:
+        raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why))
+
+
+def _reservation_first(view: View, bidder: Bidder, held: Held) -> Decision | None:
+    """Whether the pod must wait for, or may not use, the IP of its name; None if it may go on.
+
+    A pod that runs already goes on with what it has, whatever becomes of the IP (contract §3).
+    """
+    ip = held.ip
+    if ip is None or bidder.running:
+        return None
+    topic = (("ip", held.port),)
+    if ip.metadata.deleting:
+        raise Refused(say(Reason.RESERVATION_MISMATCH, "terminating", ip=held.port), topic)
+    if held.recorded is None:
+        if naming.foreign(ip):
+            why = f"it carries the finalizer {ip.metadata.finalizers[0]} of another system"
+            raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=held.port, why=why), topic)
+        if held.row is not None or held.promised or ip.metadata.labels.get(naming.RESERVED) == "false":
+            return None  # our own allocation was under way first: the IP is adopted, or refused
+        if view.reservation_refusal is None:
+            return Decision(waits=topic)
+        why = view.reservation_refusal.text
+        raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=held.port, why=why), topic)
+    if not held.reserved:
+        return None
+    clash = binding.clash(bidder, held.port, held.recorded)
+    if clash is not None:
+        raise Refused(clash, topic)
+    return None
