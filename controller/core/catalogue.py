@@ -39,6 +39,7 @@ class Reason(StrEnum):
     POD_NETWORK_RELEASED = "PodNetworkReleased"
     ACQUIRE_ADDRESS_FAILED = "AcquireAddressFailed"
     VALIDATE_POD_NETWORK_FAILED = "ValidatePodNetworkFailed"
+    POD_NETWORK_UPDATE_FAILED = "PodNetworkUpdateFailed"
     SUBNET_VALID = "ValidateLogicalSwitchSuccess"
     SUBNET_INVALID = "ValidateLogicalSwitchFailed"
     SUBNET_READY = "ResetLogicalSwitchAclSuccess"
@@ -203,6 +204,15 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             "Warning",
             "an annotation of the pod cannot be read",
             annotation="annotation {key}: {why}",
+        ),
+        Reason.POD_NETWORK_UPDATE_FAILED: _entry(
+            "Pod",
+            "Warning",
+            "a network of the pod cannot be served as it is written; its other networks are",
+            absent="NetworkAttachmentDefinition {nad} does not exist: create it, or take it out of the pod's networks",
+            config="NetworkAttachmentDefinition {nad} cannot be served: {why}",
+            twice="NetworkAttachmentDefinition {nad} is listed twice: give each of them an interface of its own, "
+            "like {nad}@net1",
         ),
         Reason.SUBNET_VALID: _entry("Subnet", "Normal", "the Subnet is well-formed", ok="the subnet is valid"),
         Reason.SUBNET_INVALID: _entry(
