@@ -100,13 +100,17 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the object of that uid, as it was seen: one that was changed since is a Conflict. Absent is fine."""
+    """Delete the object of that uid, as it was seen: one that was changed since is a Conflict. Absent is fine.
+
+    `why` is for people: logs and metrics.
+    """
 
     kind: Kind
     namespace: str
     name: str
     uid: str
     version: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,12 @@ def set_and_ordinal(pod: str) -> tuple[str, int] | None:
     return (head, number) if number is not None else None
 
 
+def set_uid(pod: Pod) -> str:
+    """The uid of the StatefulSet that made the pod, "" for any other pod."""
+    sts = _controller_of(pod, "StatefulSet", "apps/") if pod_type(pod) == "StatefulSet" else None
+    return sts.uid if sts else ""
+
+
 def pod_ordinal(pod: Pod) -> int | None:
     """The ordinal of a StatefulSet's pod, None for any other."""
     sts = _controller_of(pod, "StatefulSet", "apps/")

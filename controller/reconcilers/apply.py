@@ -96,6 +96,8 @@ class Applier:
             if not known:
                 self._barrier.unknown(key, kind, effect.namespace, effect.name)
         self._telemetry.wrote(f"{type(effect).__name__}{kind}{_of(effect)}")
+        if isinstance(effect, Delete) and effect.why:
+            self._telemetry.released(effect.why)
 
     async def _send(self, effect: KubeEffect) -> int:
         kube = self._world.kube

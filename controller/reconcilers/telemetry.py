@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from controller.core.catalogue import Reason
+from controller.core.decisions.retention import FREED
 from controller.reconcilers import keys
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RESULTS: Final = ("success", "error", "requeue_after", "behind", "refused")
-CAUSES: Final = ("owner_gone", "ip_deleted", "subnet_deleted")
 
 
 class Telemetry:
@@ -53,6 +53,7 @@ class Telemetry:
             "workqueue_work_duration_seconds", "Time a key is worked on", ["name"], buckets=_FAST, registry=registry
         )
         self.refusals = Counter("keepip_refusals", "Refusals told, by reason", ["reason"], registry=registry)
+        self.releases = Counter("keepip_releases", "Addresses let go of, by cause", ["cause"], registry=registry)
         self.writes = Counter("keepip_writes", "Writes by effect", ["effect"], registry=registry)
         self.events = Counter("keepip_events", "Events by outcome", ["outcome"], registry=registry)
         self.events_waiting = Gauge("keepip_events_waiting", "Events not sent yet", registry=registry)
@@ -85,6 +86,10 @@ class Telemetry:
             child = self._writes[effect] = self.writes.labels(effect)
         child.inc()
 
+    def released(self, cause: str) -> None:
+        """An address was let go of, for that cause."""
+        self.releases.labels(cause).inc()
+
     def _initialise(self) -> None:
         for kind in keys.KINDS:
             self.reconcile_seconds.labels(kind)
@@ -95,6 +100,8 @@ class Telemetry:
                 self.reconciles.labels(kind, result)
         for reason in Reason:
             self.refusals.labels(str(reason))
+        for cause in FREED:
+            self.releases.labels(str(cause))
         for outcome in ("sent", "dropped", "failed", "repeated"):
             self.events.labels(outcome)
         self.leading.labels("keepip").set(0)

@@ -17,6 +17,8 @@ from controller.core.decisions import pod as of_pod
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
 from controller.core.decisions.placement import Ask, Refused, ask_of, subnet_of
+from controller.core.decisions.release import Grounds
+from controller.core.decisions.retention import Pods
 from controller.core.faults import Malformed
 from controller.reconcilers import keys
 from controller.reconcilers.picture import running, takes_part
@@ -167,7 +169,10 @@ class Views:
             owner=owner,
             nics=nics,
             left=tuple(self._one(port, owner) for port in self._ports(owner) if port not in served),
-            gone_proved=bool(pods) or picture.pods.seen_gone(namespace_, name),
+            grounds=Grounds(
+                gone_proved=bool(pods) or picture.pods.seen_gone(namespace_, name),
+                pods=Pods.WITHOUT if nics else Pods.NONE,
+            ),
             bystanders=any(one.alive and _may_have_nics(one) for one in pods),
             finished=next((one for one in pods if not one.alive), None),
         )
@@ -194,6 +199,7 @@ class Views:
             age=self._age(leader.object),
             pod_nic_type=self.pod_nic_type,
             port_in_doubt=self.busy(keys.reservation(held.port)),
+            owner_uid=naming.set_uid(leader.object),
         )
 
     def _ports(self, owner: naming.Owner) -> dict[str, None]:

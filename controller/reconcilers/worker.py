@@ -14,7 +14,7 @@ import structlog
 
 from controller.core.catalogue import Message, Reason
 from controller.core.decisions import namespace, pod, reservation, subnet
-from controller.core.effects import Decision, Patch, Promise, Remember, Tell, Withdraw
+from controller.core.effects import Decision, Delete, Patch, Promise, Remember, Tell, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind
 from controller.machines.workqueue import Lane
@@ -273,7 +273,9 @@ class Worker:
         result = "refused" if decision.refusal else "requeue_after" if decision.requeue_after is not None else "success"
         self._count(key, result)
         if decision.effects:
-            log.info("reconciled", key=str(key), effects=[type(e).__name__ for e in decision.effects])
+            why = [str(e.why) for e in decision.effects if isinstance(e, Delete) and e.why]
+            also = {"why": why} if why else {}
+            log.info("reconciled", key=str(key), effects=[type(e).__name__ for e in decision.effects], **also)
 
     def _fail(self, key: Key, error: PortError) -> None:
         """The queue is the only retrier; a server's own wish for the pause is obeyed."""

@@ -15,8 +15,11 @@ from controller.core.decisions import pod as of_pod
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
 from controller.core.decisions.binding import Bidder
+from controller.core.decisions.entitlement import Declared
 from controller.core.decisions.placement import Ask, Entry, Place
 from controller.core.decisions.realise import Held
+from controller.core.decisions.release import Grounds
+from controller.core.decisions.retention import MachineOwner, MachineState, Pods, SetOwner, SetState, Template
 from controller.core.effects import PutPort, PutSwitch
 from controller.core.ipam import Source
 from controller.core.objects import (
@@ -64,7 +67,9 @@ KNOWN = ("net", "other", "web", "default", "web-0", "web.default", "true", "fals
 FRIENDLY = ("10.0.0.2", "10.0.0.3", "fd00::2", "10.0.0.2,fd00::2", MAC, MAC2, "StatefulSet", "VirtualMachine")
 texts = st.sampled_from(KNOWN + FRIENDLY + HOSTILE) | st.text(max_size=6)
 stamps = st.none() | st.just(STAMP)
-keys = st.sampled_from([naming.RESERVED, naming.SUBNET_LABEL, naming.NODE_LABEL, naming.CUT_OFF, naming.NETWORKS])
+keys = st.sampled_from(
+    [naming.RESERVED, naming.SUBNET_LABEL, naming.NODE_LABEL, naming.CUT_OFF, naming.NETWORKS, naming.OWNER_UID]
+)
 notes = st.sampled_from(
     [NOTE + k for k in ("ip_address", "mac_address", "logical_switch", "allocated", "routed", "ip_pool", "vip")]
 )
@@ -109,6 +114,7 @@ rows = st.builds(
         st.sampled_from(["vendor", "ls", "pod", "pod-uid"]), st.just("kube-ovn") | texts, max_size=4
     ).map(lambda ids: tuple(sorted(ids.items()))),
     type=st.sampled_from(["", "", "router"]),
+    options=st.sampled_from([(), (("arp_proxy", "x"),), (("requested-chassis", "a,b"),)]),
     uuid=st.just("row-uuid"),
 )
 messages = st.builds(Message, st.sampled_from(Reason), texts)
@@ -162,6 +168,15 @@ helds = st.builds(
     Held, st.just("web.default") | texts, st.none() | ips, st.none() | rows, st.none() | grants, st.booleans()
 )
 
+templates = st.builds(
+    Template,
+    st.dictionaries(st.sampled_from([naming.NETWORKS, NOTE + "logical_switch", NOTE + "ip_pool"]), texts, max_size=2),
+    st.lists(st.builds(Declared, texts, st.booleans()), max_size=2).map(tuple),
+)
+uids = st.sampled_from(["", "sts", "vm", "another"])
+set_states = st.builds(SetState, uids, st.booleans(), st.integers(-2, 3), st.integers(-1, 4), templates)
+machine_states = st.builds(MachineState, uids, st.booleans(), templates)
+
 
 @st.composite
 def nic_views(draw: st.DrawFn) -> of_nic.View:
@@ -177,7 +192,21 @@ def nic_views(draw: st.DrawFn) -> of_nic.View:
         dice=draw(st.integers(0, 2**46)),
         age=draw(st.sampled_from([-5.0, 0.0, 1.0, 100.0])),
         port_in_doubt=draw(st.booleans()),
+        owner_uid=draw(uids),
+        options=draw(st.none() | st.just({}) | st.just({"requested-chassis": "a,b"})),
     )
+
+
+grounds = st.builds(
+    Grounds,
+    gone_proved=st.booleans(),
+    pods=st.sampled_from(Pods),
+    workload=st.none()
+    | st.builds(SetOwner, st.booleans(), st.none() | set_states)
+    | st.builds(MachineOwner, st.booleans(), st.none() | machine_states, st.booleans(), st.booleans()),
+    listed=st.lists(texts, max_size=2).map(tuple),
+    migrates=st.booleans(),
+)
 
 
 @st.composite
@@ -187,7 +216,7 @@ def pod_views(draw: st.DrawFn) -> of_pod.View:
         owner=naming.Owner("default", draw(st.just("web") | texts)),
         nics=tuple(draw(st.lists(nic_views(), max_size=2))),
         left=tuple(draw(st.lists(helds, max_size=3))),
-        gone_proved=draw(st.booleans()),
+        grounds=draw(grounds),
         bystanders=draw(st.booleans()),
         finished=draw(st.none() | pods),
     )

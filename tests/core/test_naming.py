@@ -171,3 +171,11 @@ def test_each_provider_has_annotations_and_ports_of_its_own(provider: str, key: 
 
     assert naming.annotation(provider, "x") == key
     assert naming.provider_of(naming.port_name(owner, provider), owner) == (provider or "ovn")
+
+
+def test_the_stateful_set_of_a_pod_is_known_by_its_uid() -> None:
+    made = OwnerRef(kind="StatefulSet", name="web", uid="s1", api_version="apps/v1")
+
+    assert naming.set_uid(make_pod("web-0", owner=made)) == "s1"
+    assert naming.set_uid(make_pod("other-0", owner=made)) == ""
+    assert naming.set_uid(make_pod("web-0")) == ""

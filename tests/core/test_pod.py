@@ -351,6 +351,24 @@ def test_a_new_pod_of_an_old_name_gets_a_fresh_address() -> None:
     assert address(decided(make_pod(), book=book, held=(held_by(row=make_row()),))) == "10.0.0.2"
 
 
+@pytest.mark.parametrize(
+    ("made_for", "now", "gets"),
+    [("u1", "u1", "10.0.0.2"), ("u0", "u1", "10.0.0.3"), ("", "u1", "10.0.0.2"), ("u0", "", "10.0.0.2")],
+)
+def test_a_pod_of_another_stateful_set_of_that_name_gets_a_fresh_address(made_for: str, now: str, gets: str) -> None:
+    """The former one's address ends with it (contract §5); what nobody knows is no evidence (bug row 29)."""
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.2", Source.IP, MAC)
+    notes = {naming.OWNER_UID: made_for} if made_for else {}
+    ip = granted_ip(labels={**GRANTED, **ORDINARY}, pod_type="VirtualMachine", annotations=notes)
+    launcher = make_pod("virt-launcher-web-x", owner=VM)
+    view = {"book": book, "owner_uid": now}
+
+    assert address(decided(launcher, held=(held_by(ip, make_row(pod_uid="former")),), **view)) == gets
+    mine = held_by(ip, make_row(pod_uid="pod-uid"))
+    assert address(decided(launcher, held=(mine,), **view)) == "10.0.0.2", "its own allocation goes on"
+
+
 def test_a_new_pod_takes_its_former_address_when_nothing_else_is_left() -> None:
     """Nobody else would ever let go of it: waiting for space would never end (bug row 67)."""
     book = book_of(NET, a="10.0.0.3", b="10.0.0.4", c="10.0.0.5", d="10.0.0.6")
@@ -514,7 +532,7 @@ def test_a_pod_that_is_gone_leaves_port_first() -> None:
     """Then its IP object, of the version that was seen; the finalizer is its own key's (Rule 3)."""
     decision = decided(held=(held_by(OWN, make_row()),))
 
-    assert decision == Decision((DropPort(make_row()), Delete(Kind.IP, "", "web.default", "ip-uid", "7")))
+    assert decision == Decision((DropPort(make_row()), Delete(Kind.IP, "", "web.default", "ip-uid", "7", "pod_gone")))
 
 
 def test_absence_from_a_replica_is_no_proof() -> None:

@@ -9,7 +9,7 @@ import pytest
 from controller.core import naming
 from controller.core.addresses import parse_mac
 from controller.core.decisions.realise import Held, Request, realise
-from controller.core.effects import Create, Decision, Promise, PutPort
+from controller.core.effects import Create, Decision, Patch, Promise, PutPort
 from controller.core.ipam import Grant
 from controller.core.objects import FINALIZER, IpStatus, Kind, OwnerRef, Pod
 from controller.core.rows import PortRow
@@ -257,3 +257,62 @@ def test_a_pod_without_a_mac_is_written_without_one() -> None:
 
     assert port(decision).addresses == ("0.0.0.1",)
     assert notes(decision)["mac_address"] == ""
+
+
+# -- for whom it was made --------------------------------------------------------------------------
+
+
+def for_owner(uid: str, held: Held = NOTHING, **notes: str) -> Decision:
+    bidder = bidder_of(make_pod(notes=notes_of() if held.ip else notes, owner=STS_WEB))
+    request = Request((bidder,), place_of(make_subnet()), "veth-pair", owner_uid=uid)
+    return realise(request, bidder, held, GRANT)
+
+
+STS_WEB = OwnerRef(kind="StatefulSet", name="we", uid="sts", api_version="apps/v1")
+
+
+def test_an_ip_says_from_the_start_for_which_owner_it_was_made() -> None:
+    """In the very Create, so that no crash is between (bug row 27)."""
+    (made,) = (e for e in for_owner("u1").effects if isinstance(e, Create))
+    (plain,) = (e for e in realised(make_pod()).effects if isinstance(e, Create))
+
+    assert made.body["metadata"]["annotations"] == {"keepip.io/owner-uid": "u1"}
+    assert "annotations" not in plain.body["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("present", "uid", "node", "written"),
+    [
+        pytest.param("", "u1", "node-a", None, id="missing: no write of its own"),
+        pytest.param("", "u1", "", "u1", id="missing: with what is written anyway"),
+        pytest.param("u0", "u1", "node-a", "u1", id="wrong: an owner of this name adopted the pod"),
+        pytest.param("u1", "u1", "", None, id="right"),
+        pytest.param("u0", "", "", None, id="nobody knows better"),
+    ],
+)
+def test_an_ip_that_says_nothing_of_its_owner_learns_it_with_the_next_write(
+    present: str, uid: str, node: str, written: str | None
+) -> None:
+    notes = {"keepip.io/owner-uid": present} if present else {}
+    ip = granted_ip(labels={**AT_HOME, naming.NODE_LABEL: node}, node_name=node, annotations=notes)
+    decision = for_owner(uid, held_by(ip, make_row()))
+    bodies = [e.body for e in decision.effects if isinstance(e, Patch) and e.kind is Kind.IP]
+
+    assert [b["metadata"].get("annotations") for b in bodies] == (
+        [] if node and not written else [{"keepip.io/owner-uid": written} if written else None]
+    )
+
+
+def test_the_options_that_are_ours_are_put_beside_those_of_others() -> None:
+    """Where a migrating VM's port may be (bug row 59)."""
+    seen = make_row()._replace(options=(("arp_proxy", "x"), ("requested-chassis", "old")))
+    bidder = bidder_of(make_pod(notes=notes_of()))
+
+    def options(wanted: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
+        request = Request((bidder,), place_of(make_subnet()), "veth-pair", options=wanted)
+        decision = realise(request, bidder, held_by(row=seen), GRANT)
+        return next((e.row.options for e in decision.effects if isinstance(e, PutPort)), seen.options)
+
+    assert options({"requested-chassis": "a,b"}) == (("arp_proxy", "x"), ("requested-chassis", "a,b"))
+    assert options({}) == (("arp_proxy", "x"),)
+    assert options(None) == seen.options

@@ -15,6 +15,8 @@ from controller.core.decisions import subnet as of_subnet
 from controller.core.decisions.binding import Bidder
 from controller.core.decisions.placement import Ask, Entry, Place
 from controller.core.decisions.realise import Held
+from controller.core.decisions.release import Grounds
+from controller.core.decisions.retention import Pods
 from controller.core.decisions.subnet import Layout, layout_of
 from controller.core.effects import (
     ConfirmGone,
@@ -94,6 +96,7 @@ def make_ip(
     fault: str = "",
     deleting: bool = False,
     owners: tuple[OwnerRef, ...] = (),
+    annotations: dict[str, str] | None = None,
     **spec: Any,
 ) -> Ip:
     """An IP as a user writes it for pod default/web in subnet net, unless told otherwise."""
@@ -103,6 +106,7 @@ def make_ip(
         resource_version="7",
         generation=1,
         labels=labels or {},
+        annotations=annotations or {},
         finalizers=finalizers,
         owner_references=owners,
         deletion_timestamp=STAMP if deleting else None,
@@ -310,14 +314,16 @@ def nic_view(*pods: Pod, **more: Any) -> of_nic.View:
 def pod_view(*pods: Pod, **more: Any) -> of_pod.View:
     """The View of owner default/web in subnet net; what is held under another name than its NIC's is left over."""
     owned = {key: more.pop(key) for key in ("bystanders", "finished") if key in more}
-    proved = more.pop("gone_proved", True)
+    known: dict[str, Any] = {k: more.pop(k) for k in ("pods", "workload", "listed", "migrates") if k in more}
+    owner, proved = more.pop("owner", naming.Owner("default", "web")), more.pop("gone_proved", True)
     held: tuple[Held, ...] = more.pop("held", ())
     nics: tuple[of_nic.View, ...] = ()
     if pods or "bidders" in more:
         nic = nic_view(*pods, **more)
         mine = next((one for one in held if one.port == nic.held.port), nic.held)
         nics, held = (replace(nic, held=mine),), tuple(one for one in held if one != mine)
-    return of_pod.View(naming.Owner("default", "web"), nics, held, proved, **owned)
+    known = {"pods": Pods.WITHOUT if nics else Pods.NONE} | known
+    return of_pod.View(owner, nics, held, Grounds(proved, **known), **owned)
 
 
 def held_by(ip: Ip | None = None, row: PortRow | None = None, port: str = "web.default", **more: Any) -> Held:

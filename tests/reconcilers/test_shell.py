@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from controller.core.catalogue import Message, Reason, say
-from controller.core.effects import ConfirmGone, Create, DropPort, Patch, Promise, PutPort, PutSwitch, Tell, Withdraw
+from controller.core.effects import (
+    ConfirmGone,
+    Create,
+    Delete,
+    DropPort,
+    Patch,
+    Promise,
+    PutPort,
+    PutSwitch,
+    Tell,
+    Withdraw,
+)
 from controller.core.objects import Kind
 from controller.machines.barrier import Barrier
 from controller.ports import Conflict, PortError, Unavailable, World
@@ -232,6 +243,24 @@ def test_a_pod_that_lives_stops_its_release() -> None:
         await applied(universe, ConfirmGone("default", "web"), Conflict)
         universe.network.away_until[API] = 1e9
         await applied(universe, ConfirmGone("default", "web"), PortError)
+
+    live(story)
+
+
+def test_an_address_that_is_let_go_of_is_counted_with_its_cause() -> None:
+    """Once it is done, not when it is tried."""
+
+    async def story(universe: SimWorld) -> None:
+        telemetry = Telemetry()
+        applier = Applier(universe.world, Barrier(), telemetry)
+        universe.store.create(Kind.IP, "", "web.default", {"spec": {}}, "user")
+        with pytest.raises(Conflict):
+            await applier.apply(KEY, Delete(Kind.IP, "", "web.default", "another", "1", "pod_gone"))
+        uid = universe.store.docs[Kind.IP]["", "web.default"]["metadata"]["uid"]
+        await applier.apply(KEY, Delete(Kind.IP, "", "web.default", uid, "", "pod_gone"))
+        counted = telemetry.registry.get_sample_value("keepip_releases_total", {"cause": "pod_gone"})
+        assert counted == 1
+        assert telemetry.registry.get_sample_value("keepip_releases_total", {"cause": "scaled_down"}) == 0
 
     live(story)
 

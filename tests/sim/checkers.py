@@ -19,7 +19,7 @@ from tests.sim.documents import (
     spec,
 )
 from tests.sim.plans import Plan, is_mac, number, plan_of, split
-from tests.sim.records import NEVER, Book, Spot, fields_of, foreign, pod_spots, row_spots
+from tests.sim.records import NEVER, Book, Grant, Spot, fields_of, foreign, pod_spots, row_spots
 from tests.sim.stage import NOTE, alive, port_of
 
 if TYPE_CHECKING:
@@ -204,15 +204,21 @@ class Checkers:
         grant = self.book.grants.get(meta(ip)["uid"]) if ip is not None else None
         return (
             ip is not None and ours(ip) and not deleting(ip) and grant is not None and not grant.reserved
-            and not grant.tainted and grant.fields["podType"] in RETAINED
+            and not grant.tainted and self._outlives_its_pods(grant)
         )  # fmt: skip
+
+    @staticmethod
+    def _outlives_its_pods(grant: Grant) -> bool:
+        """True for the default network's port; another NIC's goes when a live pod does not have it."""
+        fields = grant.fields
+        return fields["podType"] in RETAINED and grant.name == f"{fields['podName']}.{fields['namespace']}"
 
     def _retained_kept(self, commit: Commit) -> None:
         old, new = commit.old, commit.new
         if old is None or deleting(old) or not (new is None or deleting(new)):
             return
         grant = self.book.grants.get(meta(old)["uid"])
-        if grant is not None and not grant.tainted and grant.fields["podType"] in RETAINED:
+        if grant is not None and not grant.tainted and self._outlives_its_pods(grant):
             self.fail(f"{commit.by} ended {commit.name[1]}, the address of a {grant.fields['podType']}")
 
     # -- (b) reservations are never lost or moved --------------------------------------------------

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from unittest import mock
 
 from controller.core import ipam, naming
-from controller.core.decisions import conditions, nic, pod, realise, reservation
+from controller.core.decisions import conditions, nic, pod, realise, release, reservation, retention
 from controller.core.effects import ConfirmGone, Delete, DropPort
 from controller.machines.barrier import Barrier
 from controller.machines.replica import Replica
@@ -164,7 +164,7 @@ _truth: Final[dict[str, Any]] = {
     "replace": Replica.replace,
     "succeed": Worker._succeed,
     "rank": pod._rank,
-    "release": pod._release,
+    "release": release.release,
     "retire": reservation._retire,
     "realise": realise.realise,
     "start": Mirrors.start,
@@ -196,12 +196,12 @@ MUTANTS: Final[dict[str, Patch]] = {
     "the conflict check is off": swap(ipam, "_in_conflict", lambda *_: None),
     "no cool-down": swap(ipam, "_cooling", lambda *_: 0.0),
     "the gateway may be named": swap(ipam, "_role", lambda *_: None),
-    "retention is forgotten": swap(pod, "_kept", lambda _held: False),
+    "retention is forgotten": swap(retention, "standing", lambda *_: retention.Cause.POD_GONE),
     "an IP is deleted before its port": swap(pod, "_rank", _last_first(_truth["rank"])),
     "the finalizer goes before the port": swap(reservation, "_retire", _reversed_retire(_truth["retire"])),
-    "the IP goes without its port": swap(pod, "_release", _without(_truth["release"], DropPort)),
-    "the IP of a pod stays": swap(pod, "_release", _without(_truth["release"], Delete)),
-    "absence from a replica is proof": swap(pod, "_release", _without(_truth["release"], ConfirmGone)),
+    "the IP goes without its port": swap(pod, "release", _without(_truth["release"], DropPort)),
+    "the IP of a pod stays": swap(pod, "release", _without(_truth["release"], Delete)),
+    "absence from a replica is proof": swap(pod, "release", _without(_truth["release"], ConfirmGone)),
     "a port is not compared with what it should be": swap(nic, "realise", _ports_by_name(_truth["realise"])),
     "status is written whether it differs or not": swap(conditions, "_says", lambda *_: False),
     "a label that vanished ends a reservation": swap(

@@ -42,7 +42,7 @@ def choose(view: View, now: Seconds) -> Grant | ipam.Refusal:
         return ipam.choose(view.book, plan, replace(want, v4=ask.entry.v4, v6=ask.entry.v6), now)
     if ask.pool:
         return _from_list(view, want, ask.pool, bidder, now)
-    if _former_life(bidder, held):
+    if _former_life(view, bidder, held):
         fresh = ipam.choose(view.book, plan, replace(want, port=f"{held.port} (new)"), now)
         if not isinstance(fresh, ipam.Refusal):
             return fresh  # else its former one has to do: nobody would ever let go of it
@@ -128,7 +128,13 @@ def _from_list(
     return ipam.Refusal(say(Reason.ADDRESS_CONFLICT, "list", addresses=texts, subnet=place.name), tuple(waits))
 
 
-def _former_life(bidder: Bidder, held: Held) -> bool:
-    """True if the port was made for another pod of this name: a new pod gets a fresh address and MAC (§21 there)."""
-    made_for = held.row.external(POD_UID) if held.row is not None else ""
-    return bidder.kind == "" and made_for not in {"", bidder.object.metadata.uid}
+def _former_life(view: View, bidder: Bidder, held: Held) -> bool:
+    """True if what the port has was for another one of this name: a new one gets a fresh address and MAC (§21 there).
+
+    A pod's own address ends with the pod, that of a StatefulSet or VM with the very object of that name (contract §5).
+    """
+    pod = held.row.external(POD_UID) if held.row is not None else ""
+    if bidder.kind == "" or pod == bidder.object.metadata.uid:
+        return pod not in {"", bidder.object.metadata.uid}
+    made_for = held.ip.metadata.annotations.get(naming.OWNER_UID, "") if held.ip is not None else ""
+    return bool(view.owner_uid) and made_for not in {"", view.owner_uid}

@@ -21,6 +21,8 @@ from controller.core.objects import Kind
 from controller.core.rows import POD_UID
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from controller.core.decisions.binding import Bidder
     from controller.core.decisions.placement import Place
     from controller.core.ipam import Book
@@ -45,6 +47,8 @@ class View:
     age: Seconds  # of the leader, by the wall clock
     pod_nic_type: str = "veth-pair"
     port_in_doubt: bool = False  # the IP's key is writing, or has written what is not shown yet
+    owner_uid: str = ""  # of the leader's StatefulSet or VM, if it is known
+    options: Mapping[str, str] | None = None  # that the port shall have of those we manage; None: as they are
 
     @property
     def leader(self) -> Bidder:
@@ -129,7 +133,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     answer = choose(view, now)
     if isinstance(answer, ipam.Refusal):
         return _refuse(bidder, answer.message, answer.waits, answer.retry_after)
-    return realise(Request(view.bidders, place, view.pod_nic_type), bidder, held, answer)
+    return realise(Request(view.bidders, place, view.pod_nic_type, view.owner_uid, view.options), bidder, held, answer)
 
 
 def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:

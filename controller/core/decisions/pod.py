@@ -8,12 +8,11 @@ is found by who owned it. On the way up: all ports, all IPs, then one patch per 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from controller.core import naming
-from controller.core.catalogue import Message, Reason, say
-from controller.core.decisions import binding, nic
-from controller.core.decisions.reservation import tells_of
+from controller.core.catalogue import Message, Reason
+from controller.core.decisions import nic
+from controller.core.decisions.release import Grounds, farewell, release
 from controller.core.effects import (
     ConfirmGone,
     Create,
@@ -32,10 +31,9 @@ from controller.core.objects import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from controller.core import naming
     from controller.core.decisions.realise import Held
-    from controller.core.objects import Ip, Pod, Seconds
-
-RETAINED: Final = ("StatefulSet", "VirtualMachine")
+    from controller.core.objects import Pod, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +43,23 @@ class View:
     owner: naming.Owner
     nics: tuple[nic.View, ...]  # what its live pods have
     left: tuple[Held, ...]  # every other port of this owner that anything names
-    gone_proved: bool  # this process has seen the pod and seen it go
+    grounds: Grounds  # on which what is left over is kept, or let go
     bystanders: bool = False  # live pods of this owner that may have NICs which are not judged here
     finished: Pod | None = None  # a pod of this owner that has ended and is still to be seen
 
 
 def decide(view: View, now: Seconds) -> Decision:
     """What this owner needs now; empty when it is as it should be."""
-    released = [] if view.bystanders else [effect for held in view.left for effect in _release(view, held)]
-    farewell = _farewell(view) if released and not view.nics else ()
-    return together([*(nic.decide(one, now) for one in view.nics), Decision(tuple(released), tells=farewell)])
+    return together([*(nic.decide(one, now) for one in view.nics), _let_go(view)])
+
+
+def _let_go(view: View) -> Decision:
+    """What nobody has any more; a live pod that is not judged here may have it all."""
+    left = () if view.bystanders else view.left
+    effects = [(held, release(view.owner, held, view.grounds)) for held in left]
+    gone = [held for held, found in effects if any(isinstance(effect, DropPort | Delete) for effect in found)]
+    tells = farewell(view.finished, gone) if not view.nics else ()
+    return Decision(tuple(effect for _, found in effects for effect in found), tells=tells)
 
 
 def together(parts: Iterable[Decision]) -> Decision:
@@ -129,58 +134,3 @@ def _one_event_per_reason(tells: Iterable[Tell]) -> tuple[Tell, ...]:
         text = tell.message.text if said is None else f"{said.message.text}; {tell.message.text}"
         found[key] = replace(tell, message=Message(tell.message.reason, text))
     return tuple(found.values())
-
-
-# -- on the way down ------------------------------------------------------------------------------
-
-
-def _release(view: View, held: Held) -> list[Effect]:
-    """Port first, then the IP object; its finalizer is taken off when the IP's own key sees the deletion."""
-    effects: list[Effect] = []
-    if held.promised and held.row is None:
-        effects.append(Withdraw(held.port))
-    if _kept(held):
-        return effects
-    row, owner = held.row, view.owner
-    if row is not None and row.ours and row.type == "" and row.external("pod") == str(owner):
-        effects.append(DropPort(row))
-    # By name, which nobody can edit: an IP whose spec was edited to name us is still another's.
-    if held.ip is not None and naming.is_port_of(held.port, owner) and _ends_with_its_pod(held, held.ip):
-        meta = held.ip.metadata
-        effects.append(Delete(Kind.IP, "", held.port, meta.uid, meta.resource_version))
-    if any(not isinstance(e, Withdraw) for e in effects) and not view.gone_proved:
-        effects.insert(0, ConfirmGone(view.owner.namespace, view.owner.name))
-    return effects
-
-
-def _farewell(view: View) -> tuple[Tell, ...]:
-    """A finished pod is told that its address is free again; one that is gone cannot be told."""
-    if view.finished is None:
-        return ()
-    meta = view.finished.metadata
-    notes = [(h.port, h.recorded) for h in view.left if h.recorded is not None]
-    return tuple(
-        Tell(
-            Kind.POD,
-            meta.namespace,
-            meta.name,
-            meta.uid,
-            say(Reason.POD_NETWORK_RELEASED, "nic", port=port, subnet=r.subnet, address=binding.addresses(r)),
-        )
-        for port, r in notes
-    )
-
-
-def _kept(held: Held) -> bool:
-    """A StatefulSet's or VM's address and port outlive its pods, reserved or not, until its own end (contract §5)."""
-    ip = held.ip
-    if ip is None or ip.metadata.deleting or ip.spec.pod_type not in RETAINED:
-        return False
-    made_by_us = ip.metadata.ours or ip.metadata.labels.get(naming.RESERVED) == "false"
-    return made_by_us or (held.row is not None and tells_of(ip, held.row))
-
-
-def _ends_with_its_pod(held: Held, ip: Ip) -> bool:
-    """Only an IP that the pod flow made, carrying our finalizer, and not yet on its way out."""
-    ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and not naming.special(ip)
-    return ordinary and not held.reserved and ip.metadata.ours and not ip.metadata.deleting

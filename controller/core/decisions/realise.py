@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.core import naming
 from controller.core.catalogue import Reason, say
+from controller.core.decisions import migration
 from controller.core.decisions.reservation import finalized, grant_fields
 from controller.core.effects import Create, Decision, Effect, Patch, Promise, PutPort, Tell
 from controller.core.objects import FINALIZER, Kind
 from controller.core.rows import POD_UID, VENDOR, PortRow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from controller.core.decisions.binding import Bidder
     from controller.core.decisions.placement import Place
     from controller.core.ipam import Grant
@@ -47,19 +50,21 @@ class Request:
     bidders: tuple[Bidder, ...]
     place: Place
     pod_nic_type: str
+    owner_uid: str = ""  # of the StatefulSet or VM that it is for
+    options: Mapping[str, str] | None = None  # of the port, as far as they are ours to write
 
 
 def realise(request: Request, bidder: Bidder, held: Held, grant: Grant) -> Decision:
     """Port, then IP, then the pod's annotations: each only where it differs (Rule 3, Rule 4)."""
     place = request.place
     effects: list[Effect] = []
-    row = _row(bidder, grant, place, held.row)
+    row = _row(request, bidder, grant, held.row)
     row_differs = held.row is None or held.row._replace(uuid="") != row
     if row_differs or not bidder.running:
         effects.append(Promise(held.port, place.name, grant.v4, grant.v6, grant.mac or None))
     if row_differs:
         effects.append(PutPort(row, held.row))
-    effects += _ip_effects(bidder, held, grant, place)
+    effects += _ip_effects(request, bidder, held, grant)
     told: list[Tell] = []
     for one in request.bidders:
         notes = _annotations(request, one, grant, place) if one.joins(bidder) else {}
@@ -93,24 +98,24 @@ def _others_ids(bidder: Bidder, row: PortRow | None) -> dict[str, str]:
     return dict(row.external_ids) if row is not None and bidder.running else {}
 
 
-def _row(bidder: Bidder, grant: Grant, place: Place, row: PortRow | None) -> PortRow:
+def _row(request: Request, bidder: Bidder, grant: Grant, row: PortRow | None) -> PortRow:
     """The Logical_Switch_Port, column by column as Kube-OVN writes it (kube-ovn-behaviour §5.1)."""
     texts = grant_fields(grant.v4, grant.v6, grant.mac or None)
     line = " ".join(filter(None, (texts["macAddress"], texts["v4IpAddress"], texts["v6IpAddress"])))
     notes = bidder.object.metadata.annotations
     addresses = {line} | ({"unknown"} if notes.get(naming.PREFIX + "layer2_forward") == "true" else set())
     secured = (line,) if notes.get(naming.PREFIX + "port_security") == "true" else ()
-    ids = _others_ids(bidder, row) | {"vendor": VENDOR, "ls": place.name, "pod": str(bidder.owner)}
+    ids = _others_ids(bidder, row) | {"vendor": VENDOR, "ls": request.place.name, "pod": str(bidder.owner)}
     ids[POD_UID] = bidder.object.metadata.uid
-    options = row.options if row is not None else ()
+    options = migration.merged(row.options if row is not None else (), request.options)
     return PortRow(bidder.port, tuple(sorted(addresses)), tuple(sorted(ids.items())), secured, options=options)
 
 
-def _ip_effects(bidder: Bidder, held: Held, grant: Grant, place: Place) -> list[Effect]:
+def _ip_effects(request: Request, bidder: Bidder, held: Held, grant: Grant) -> list[Effect]:
     """Make the IP object say so. A terminating one is left alone (bug row 42), a foreign one too (bug row 33)."""
-    ip, pod = held.ip, bidder.object
+    ip, pod, place = held.ip, bidder.object, request.place
     if ip is None:
-        return [Create(Kind.IP, "", held.port, _ip_object(bidder, held.port, grant, place))]
+        return [Create(Kind.IP, "", held.port, _ip_object(request, bidder, held.port, grant))]
     if ip.metadata.deleting or naming.special(ip):
         return []
     granted = held.recorded is not None
@@ -124,7 +129,7 @@ def _ip_effects(bidder: Bidder, held: Held, grant: Grant, place: Place) -> list[
     wanted = _ip_spec(bidder, grant, place, node)
     if held.reserved and held.recorded is not None:
         wanted = {"nodeName": node}
-    return _ip_patch(held, ip, wanted, place, node)
+    return _ip_patch(request, held, ip, wanted, node)
 
 
 def _adoptable(bidder: Bidder, ip: Ip, grant: Grant) -> bool:
@@ -140,9 +145,12 @@ def _adoptable(bidder: Bidder, ip: Ip, grant: Grant) -> bool:
     return same and all(text in {"", has[field]} for text, field in asked)
 
 
-def _ip_patch(held: Held, ip: Ip, wanted: dict[str, Any], place: Place, node: str) -> list[Effect]:
-    """One merge patch with what differs; an adopted request becomes a reservation by its label."""
-    have = ip.spec
+def _ip_patch(request: Request, held: Held, ip: Ip, wanted: dict[str, Any], node: str) -> list[Effect]:
+    """One merge patch with what differs; an adopted request becomes a reservation by its label.
+
+    For whom it was made is written where it is wrong; where it is missing, with whatever else is written.
+    """
+    have, place = ip.spec, request.place
     present = {
         "podName": have.pod_name,
         "namespace": have.namespace,
@@ -162,6 +170,9 @@ def _ip_patch(held: Held, ip: Ip, wanted: dict[str, Any], place: Place, node: st
     metadata: dict[str, Any] = {"labels": changed | stale} if changed or stale else {}
     if not ip.metadata.ours and not held.reserved:  # a reservation's own key puts it back, with all that was edited
         metadata["finalizers"] = finalized(ip)
+    made_for = ip.metadata.annotations.get(naming.OWNER_UID, "")
+    if request.owner_uid not in {"", made_for} and (made_for or spec or metadata):
+        metadata["annotations"] = {naming.OWNER_UID: request.owner_uid}
     if not spec and not metadata:
         return []
     if held.recorded is None and spec:
@@ -181,8 +192,9 @@ def _ip_spec(bidder: Bidder, grant: Grant, place: Place, node: str) -> dict[str,
     }
 
 
-def _ip_object(bidder: Bidder, port: str, grant: Grant, place: Place) -> dict[str, Any]:
-    node = bidder.object.spec.node_name
+def _ip_object(request: Request, bidder: Bidder, port: str, grant: Grant) -> dict[str, Any]:
+    node, place = bidder.object.spec.node_name, request.place
+    notes = {"annotations": {naming.OWNER_UID: request.owner_uid}} if request.owner_uid else {}
     lists: dict[str, Any] = {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
     return {
         "apiVersion": "kubeovn.io/v1",
@@ -191,6 +203,7 @@ def _ip_object(bidder: Bidder, port: str, grant: Grant, place: Place) -> dict[st
             "name": port,
             "labels": naming.labels(place.name, node, reserved=False),
             "finalizers": [FINALIZER],
+            **notes,
         },
         "spec": _ip_spec(bidder, grant, place, node) | lists,
     }

@@ -1,13 +1,13 @@
 """Whether an address outlives its pods: one total function of its recorded owner and the workload as known (§5).
 
 Only what was seen frees: data that is missing, unreadable or not served keeps (contract §2, Rule 2; bug rows 4, 29).
-A live or terminating pod keeps whatever else is true (bug row 30), and a reservation is never freed here.
+A live or terminating pod keeps its ports whatever else is true (bug row 30), and a reservation is never freed here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from controller.core import naming
@@ -51,6 +51,14 @@ FREED: Final = (
     Cause.SUBNET_MOVED,
     Cause.NIC_REMOVED,
 )
+
+
+class Pods(Enum):
+    """What is known of an owner's pods, as far as one port is concerned."""
+
+    NONE = "none lives or terminates"
+    LIVE = "one lives, or terminates"
+    WITHOUT = "one lives, and this port is none of its NICs'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +125,25 @@ class MachineOwner:
 Workload: TypeAlias = SetOwner | MachineOwner | None
 
 
-def verdict(tenure: Tenure, workload: Workload, listed: tuple[str, ...], *, pod: bool) -> Cause:
-    """Whether the address stays, and why; `listed` are the subnets that its namespace chooses, if it does.
+def verdict(tenure: Tenure, workload: Workload, listed: tuple[str, ...], pods: Pods) -> Cause:
+    """Whether the address stays, and why; `listed` are the subnets that its namespace chooses, if it does."""
+    cause = standing(tenure, workload, listed, pods)
+    return Cause.RESERVED if tenure.reserved and not cause.kept else cause
 
-    `pod` tells whether a pod of the owner lives or terminates.
-    """
-    if pod:
+
+def standing(tenure: Tenure, workload: Workload, listed: tuple[str, ...], pods: Pods) -> Cause:
+    """The same whoever reserved it: as long as this keeps, the port stays in OVN (contract §3, Use)."""
+    if pods is Pods.LIVE:
         return Cause.POD_LIVES
-    return Cause.RESERVED if tenure.reserved else standing(tenure, workload, listed)
-
-
-def standing(tenure: Tenure, workload: Workload, listed: tuple[str, ...]) -> Cause:
-    """The same without a pod and whoever reserved it: as long as this keeps, the port stays in OVN (contract §3)."""
     match tenure.pod_type:
-        case "StatefulSet":
+        case "StatefulSet" if pods is Pods.NONE:
             return _by_set(tenure, workload, listed) if isinstance(workload, SetOwner) else Cause.UNKNOWN
-        case "VirtualMachine":
+        case "VirtualMachine" if pods is Pods.NONE:
             return _by_machine(tenure, workload, listed) if isinstance(workload, MachineOwner) else Cause.UNKNOWN
-        case "":
-            return Cause.POD_GONE
+        case "VirtualMachine":
+            return _unplugged(tenure, workload)
+        case "" | "StatefulSet":
+            return Cause.POD_GONE if pods is Pods.NONE else Cause.NIC_REMOVED
         case _:
             return Cause.UNKNOWN
 
@@ -180,6 +188,14 @@ def _by_machine(tenure: Tenure, owner: MachineOwner, listed: tuple[str, ...]) ->
     if not entitled.covers(tenure.port):
         return Cause.NIC_REMOVED
     return Cause.SUBNET_MOVED if _moved(tenure, state.template, listed) else Cause.OWNER_LIVES
+
+
+def _unplugged(tenure: Tenure, workload: Workload) -> Cause:
+    """Of a running VM: what it declares and its pod does not have, it gets with its next pod."""
+    if not isinstance(workload, MachineOwner):
+        return Cause.POD_LIVES
+    cause = _by_machine(tenure, replace(workload, instance=False), ())
+    return cause if cause is Cause.NIC_REMOVED else Cause.POD_LIVES
 
 
 def _another(tenure: Tenure, uid: str) -> bool:
