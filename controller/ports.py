@@ -86,20 +86,20 @@ class Kube(Protocol):
     async def list(self, kind: Kind, token: str = "") -> Page:
         """A consistent list in pages; never older than any write that was answered before the first page was asked.
 
-        Raises Gone when `token` has expired.
+        Raises Gone when `token` has expired, NotFound if the server does not serve the kind (any more).
         """
         ...
 
     def watch(self, kind: Kind, version: int) -> AsyncIterator[tuple[Change, ...]]:
         """Every change of the kind after `version`, in order, none twice, in non-empty batches as they arrive.
 
-        Ends when the server ends it (resume from the last version). Raises Gone or Unavailable; never hangs on a
-        half-open connection for longer than the watch's own time limit plus a margin.
+        Ends when the server ends it (resume from the last version). Raises Gone, Unavailable, or NotFound as
+        list does; never hangs on a half-open connection for longer than the watch's own time limit plus a margin.
         """
         ...
 
     async def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """The object as it is now, by a consistent read; None if there is none."""
+        """The object as it is now, by a consistent read; None only if the server says that there is none."""
         ...
 
     async def create(self, kind: Kind, namespace: str, name: str, body: Body) -> int:

@@ -36,7 +36,7 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Know what was granted to the IP of that uid, once all other effects are answered."""
+    """Know what was granted to the IP of that uid, once all that stands before this is answered."""
 
     name: str
     uid: str

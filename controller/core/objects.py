@@ -13,13 +13,23 @@ from typing import Final, NewType, TypeAlias
 import msgspec
 
 from controller.core.faults import Malformed
+from controller.core.meta import FINALIZER, OLD_FINALIZER, OUR_FINALIZERS, Base, Condition, Meta, OwnerRef
+from controller.core.neighbours import (
+    IptablesEip,
+    Migration,
+    Nad,
+    OvnEip,
+    Pool,
+    StatefulSet,
+    Vip,
+    VirtualMachine,
+    VirtualMachineInstance,
+)
+
+__all__ = ["FINALIZER", "OLD_FINALIZER", "OUR_FINALIZERS", "Condition", "Meta", "OwnerRef"]
 
 Seconds: TypeAlias = float
 Uid = NewType("Uid", str)
-
-FINALIZER: Final = "kubeovn.io/kube-ovn-controller"
-OLD_FINALIZER: Final = "kube-ovn-controller"
-OUR_FINALIZERS: Final = frozenset({FINALIZER, OLD_FINALIZER})
 
 
 class Kind(StrEnum):
@@ -30,66 +40,19 @@ class Kind(StrEnum):
     SUBNET = "Subnet"
     NAMESPACE = "Namespace"
     NODE = "Node"
+    STATEFUL_SET = "StatefulSet"
+    POOL = "IPPool"
+    NAD = "NetworkAttachmentDefinition"
+    VM = "VirtualMachine"
+    VMI = "VirtualMachineInstance"
+    MIGRATION = "VirtualMachineInstanceMigration"
+    VIP = "Vip"
+    IPTABLES_EIP = "IptablesEIP"
+    OVN_EIP = "OvnEip"
     LEASE = "Lease"
 
 
-class _Base(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Shared settings of all views."""
-
-
-class OwnerRef(_Base, frozen=True, gc=False):
-    """Who made an object."""
-
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-    api_version: str = ""
-    controller: bool = False
-
-
-class Meta(_Base, frozen=True):
-    """ObjectMeta, the part we use."""
-
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = "0"
-    generation: int = 0
-    creation_timestamp: str = ""
-    deletion_timestamp: str | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    finalizers: tuple[str, ...] = ()
-    owner_references: tuple[OwnerRef, ...] = ()
-
-    @property
-    def deleting(self) -> bool:
-        """True from the moment a deletion was accepted."""
-        return self.deletion_timestamp is not None
-
-    @property
-    def version(self) -> int:
-        """The resourceVersion as a number: comparable within one kind since Kubernetes 1.35 and always so with etcd."""
-        return int(self.resource_version)
-
-    @property
-    def ours(self) -> bool:
-        """True while a finalizer of ours, new or old, keeps the object."""
-        return not OUR_FINALIZERS.isdisjoint(self.finalizers)
-
-
-class Condition(_Base, frozen=True, gc=False):
-    """metav1.Condition as the API holds it."""
-
-    type: str = ""
-    status: str = ""
-    reason: str = ""
-    message: str = ""
-    observed_generation: int = 0
-    last_transition_time: str = ""
-
-
-class IpSpec(_Base, frozen=True, gc=False):
+class IpSpec(Base, frozen=True, gc=False):
     """Kube-OVN's IP spec (kube-ovn-behaviour §3.1) without the legacy attach lists."""
 
     subnet: str = ""
@@ -103,7 +66,7 @@ class IpSpec(_Base, frozen=True, gc=False):
     mac_address: str = ""
 
 
-class Recorded(_Base, frozen=True, gc=False):
+class Recorded(Base, frozen=True, gc=False):
     """What was granted, kept in status so that an edit of the spec can be undone after a restart (contract §3)."""
 
     subnet: str = ""
@@ -116,7 +79,7 @@ class Recorded(_Base, frozen=True, gc=False):
     reserved: str = ""
 
 
-class IpStatus(_Base, frozen=True):
+class IpStatus(Base, frozen=True):
     """Our addition to Kube-OVN's IP (contract §8)."""
 
     conditions: tuple[Condition, ...] = ()
@@ -125,7 +88,7 @@ class IpStatus(_Base, frozen=True):
     used_by: str = ""
 
 
-class Ip(_Base, frozen=True):
+class Ip(Base, frozen=True):
     """A kubeovn.io/v1 IP."""
 
     metadata: Meta
@@ -134,7 +97,7 @@ class Ip(_Base, frozen=True):
     fault: str = ""
 
 
-class PodSpec(_Base, frozen=True, gc=False):
+class PodSpec(Base, frozen=True, gc=False):
     """The part of a pod's spec that decides about its network."""
 
     node_name: str = ""
@@ -142,14 +105,14 @@ class PodSpec(_Base, frozen=True, gc=False):
     restart_policy: str = "Always"
 
 
-class PodStatus(_Base, frozen=True, gc=False):
+class PodStatus(Base, frozen=True, gc=False):
     """The part of a pod's status that says whether it is finished."""
 
     phase: str = ""
     reason: str = ""
 
 
-class Pod(_Base, frozen=True):
+class Pod(Base, frozen=True):
     """A v1 Pod."""
 
     metadata: Meta
@@ -171,7 +134,7 @@ class Pod(_Base, frozen=True):
         return True
 
 
-class LabelExpression(_Base, frozen=True, gc=False):
+class LabelExpression(Base, frozen=True, gc=False):
     """One matchExpressions item."""
 
     key: str = ""
@@ -179,14 +142,14 @@ class LabelExpression(_Base, frozen=True, gc=False):
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(_Base, frozen=True):
+class LabelSelector(Base, frozen=True):
     """metav1.LabelSelector."""
 
-    match_labels: dict[str, str] = {}
+    match_labels: dict[str, str] = msgspec.field(default_factory=dict)
     match_expressions: tuple[LabelExpression, ...] = ()
 
 
-class SubnetSpec(_Base, frozen=True):
+class SubnetSpec(Base, frozen=True):
     """The part of Kube-OVN's Subnet spec that decides about addresses (kube-ovn-behaviour §3.2)."""
 
     provider: str = ""
@@ -207,7 +170,7 @@ class SubnetSpec(_Base, frozen=True):
     nat_outgoing: bool = False
 
 
-class SubnetStatus(_Base, frozen=True):
+class SubnetStatus(Base, frozen=True):
     """Kube-OVN's address numbers, mind the letter case, and conditions (kube-ovn-behaviour §3.2)."""
 
     conditions: tuple[Condition, ...] = ()
@@ -223,7 +186,7 @@ class SubnetStatus(_Base, frozen=True):
     mcast_querier_ip: str = msgspec.field(name="mcastQuerierIP", default="")
 
 
-class Subnet(_Base, frozen=True):
+class Subnet(Base, frozen=True):
     """A kubeovn.io/v1 Subnet."""
 
     metadata: Meta
@@ -232,27 +195,27 @@ class Subnet(_Base, frozen=True):
     fault: str = ""
 
 
-class Namespace(_Base, frozen=True):
+class Namespace(Base, frozen=True):
     """A v1 Namespace; only its metadata matters here."""
 
     metadata: Meta
     fault: str = ""
 
 
-class NodeAddress(_Base, frozen=True, gc=False):
+class NodeAddress(Base, frozen=True, gc=False):
     """One address of a node."""
 
     type: str = ""
     address: str = ""
 
 
-class NodeStatus(_Base, frozen=True, gc=False):
+class NodeStatus(Base, frozen=True, gc=False):
     """The part of a node's status that names its addresses."""
 
     addresses: tuple[NodeAddress, ...] = ()
 
 
-class Node(_Base, frozen=True):
+class Node(Base, frozen=True):
     """A v1 Node."""
 
     metadata: Meta
@@ -265,7 +228,7 @@ class Node(_Base, frozen=True):
         return tuple(a.address for a in self.status.addresses if a.type == "InternalIP")
 
 
-class LeaseSpec(_Base, frozen=True, gc=False):
+class LeaseSpec(Base, frozen=True, gc=False):
     """coordination.k8s.io/v1 LeaseSpec."""
 
     holder_identity: str = ""
@@ -275,7 +238,7 @@ class LeaseSpec(_Base, frozen=True, gc=False):
     lease_transitions: int = 0
 
 
-class Lease(_Base, frozen=True):
+class Lease(Base, frozen=True):
     """A coordination.k8s.io/v1 Lease."""
 
     metadata: Meta
@@ -283,7 +246,28 @@ class Lease(_Base, frozen=True):
     fault: str = ""
 
 
-Object: TypeAlias = Ip | Pod | Subnet | Namespace | Node | Lease
+# Their CRDs may come later, or never, or go: nothing waits for them, and nothing is concluded from their absence.
+OPTIONAL: Final = frozenset(
+    {Kind.POOL, Kind.NAD, Kind.VM, Kind.VMI, Kind.MIGRATION, Kind.VIP, Kind.IPTABLES_EIP, Kind.OVN_EIP}
+)
+
+Object: TypeAlias = (
+    Ip
+    | Pod
+    | Subnet
+    | Namespace
+    | Node
+    | StatefulSet
+    | Pool
+    | Nad
+    | VirtualMachine
+    | VirtualMachineInstance
+    | Migration
+    | Vip
+    | IptablesEip
+    | OvnEip
+    | Lease
+)
 
 VIEWS: Final[dict[Kind, type[Object]]] = {
     Kind.IP: Ip,
@@ -291,6 +275,15 @@ VIEWS: Final[dict[Kind, type[Object]]] = {
     Kind.SUBNET: Subnet,
     Kind.NAMESPACE: Namespace,
     Kind.NODE: Node,
+    Kind.STATEFUL_SET: StatefulSet,
+    Kind.POOL: Pool,
+    Kind.NAD: Nad,
+    Kind.VM: VirtualMachine,
+    Kind.VMI: VirtualMachineInstance,
+    Kind.MIGRATION: Migration,
+    Kind.VIP: Vip,
+    Kind.IPTABLES_EIP: IptablesEip,
+    Kind.OVN_EIP: OvnEip,
     Kind.LEASE: Lease,
 }
 _DECODERS: Final = {kind: msgspec.json.Decoder(view) for kind, view in VIEWS.items()}
@@ -300,7 +293,7 @@ _DECODERS: Final = {kind: msgspec.json.Decoder(view) for kind, view in VIEWS.ite
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _Bare(_Base, frozen=True):
+class _Bare(Base, frozen=True):
     metadata: Meta
 
 

@@ -7,8 +7,10 @@
 Each state carries exactly the data that is legal in it. The driver does what `Step.next` says, tells the replica what
 `Step.tell` says, and feeds the answer back in:
 
-    AskPage   -> PageArrived | Expired | Failed          AskWatch -> Batch*, then Ended | Expired | Failed
-    Wait      -> Rested                                  None     -> read on in the stream that is open
+    AskPage  -> PageArrived | Expired | Failed | Unserved      Wait -> Rested
+    AskWatch -> Batch*, then Ended | Expired | Failed | Unserved      None -> read on in the stream that is open
+
+Unserved leads to Empty from everywhere: the kind is unknown to the server, which is asked again after a while.
 
 Guarantees: a replica that does what it is told shows a list whole or not at all, then every change in order; a cut
 stream resumes from the last version; whatever the server does, there is no unbounded rate of requests: only a stream
@@ -42,6 +44,7 @@ class Versioned(Protocol):
 C = TypeVar("C", bound=Versioned)
 
 BACKOFF: Final = Backoff(base=0.05, cap=10.0)
+UNSERVED_S: Final = 10.0  # between two questions for a kind whose CRD may come later
 
 
 # --- states
@@ -120,11 +123,16 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unserved:
+    """The server does not know the kind: its CRD is not there (yet, or any more)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rested:
     """The wait is over."""
 
 
-Input: TypeAlias = PageArrived[V] | Batch[C] | Ended | Expired | Failed | Rested
+Input: TypeAlias = PageArrived[V] | Batch[C] | Ended | Expired | Failed | Unserved | Rested
 
 
 # --- outputs
@@ -167,12 +175,17 @@ class Apply(Generic[C]):
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """Tell the replica that the kind is not served: what it holds is neither true nor false any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step(Generic[V, C]):
     """The state to go on from, what to tell the replica, and what to do then (None: read on in the open stream)."""
 
     state: State[V]
     next: AskPage | AskWatch | Wait | None
-    tell: Swap[V] | Apply[C] | None = None
+    tell: Swap[V] | Apply[C] | Absent | None = None
 
 
 def start() -> Step[V, C]:
@@ -193,6 +206,8 @@ def step(state: State[V], event: Input[V, C], jitter: float = 1.0) -> Step[V, C]
             return _expired(state, jitter)
         case Failed():
             return _failed(state, event.retry_after or 0.0, jitter)
+        case Unserved():
+            return Step(Empty(), Wait(UNSERVED_S * jitter), Absent())
         case Rested():
             return Step(state, _ask(state))
         case _:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from controller.reconcilers.telemetry import Telemetry
 
 
-def steps(effects: tuple[Effect, ...]) -> Iterator[tuple[NbEffect, ...] | KubeEffect | ConfirmGone]:
-    """The effects that leave this process, in order; neighbours in Northbound are one transaction."""
-    outward = [e for e in effects if not isinstance(e, (Promise, Withdraw, Remember))]
+def steps(effects: tuple[Effect, ...]) -> Iterator[tuple[NbEffect, ...] | KubeEffect | ConfirmGone | Remember]:
+    """The effects in order but for those of the deciding moment; neighbours in Northbound are one transaction."""
+    outward = [e for e in effects if not isinstance(e, (Promise, Withdraw))]
     for in_northbound, run in groupby(outward, lambda e: isinstance(e, (PutPort, DropPort, PutSwitch, DropSwitch))):
         if in_northbound:
             yield tuple(run)  # type: ignore[arg-type]

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from controller.core.objects import Seconds
-    from controller.ports import Change, Rows, World
+    from controller.ports import Rows, World
     from controller.reconcilers.keys import Key
+    from controller.reconcilers.reflect import News
 
 log = structlog.get_logger()
 
@@ -166,8 +167,11 @@ class Controller:
 
     # -- what comes in -----------------------------------------------------------------------------
 
-    def _see_objects(self, kind: Kind, news: watch.Swap[Any] | watch.Apply[Change]) -> None:
+    def _see_objects(self, kind: Kind, news: News) -> None:
         replica: Any = self.picture.replica(kind)
+        self.picture.heard(kind, served=not isinstance(news, watch.Absent))
+        if isinstance(news, watch.Absent):
+            return
         if isinstance(news, watch.Swap):
             self.telemetry.relists.labels(str(kind)).inc()
             changes = replica.replace(news.objects, news.version)

@@ -8,7 +8,7 @@ write of a predecessor can still come, and all that came is in the read (contrac
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from controller.core.objects import Kind
 from controller.machines import watch
@@ -17,9 +17,10 @@ from controller.reconcilers.reflect import mirror, reflect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from controller.ports import Change, Rows, World
+    from controller.ports import Rows, World
+    from controller.reconcilers.reflect import News
 
-WATCHED = (Kind.IP, Kind.POD, Kind.SUBNET, Kind.NAMESPACE, Kind.NODE)
+WATCHED = tuple(kind for kind in Kind if kind is not Kind.LEASE)
 NORTHBOUND = "Northbound"
 
 
@@ -29,7 +30,7 @@ class Mirrors:
     def __init__(
         self,
         world: World,
-        objects: Callable[[Kind, watch.Swap[Any] | watch.Apply[Change]], None],
+        objects: Callable[[Kind, News], None],
         rows: Callable[[Rows], None],
     ) -> None:
         self._world, self._objects, self._rows = world, objects, rows
@@ -61,9 +62,9 @@ class Mirrors:
         await self._whole.wait()
 
     async def _reflect(self, kind: Kind) -> None:
-        def tell(news: watch.Swap[Any] | watch.Apply[Change]) -> None:
+        def tell(news: News) -> None:
             self._objects(kind, news)
-            if isinstance(news, watch.Swap):
+            if not isinstance(news, watch.Apply):  # also that the kind is not served is an answer
                 self._was_read(str(kind))
 
         await reflect(self._world.kube, self._world.clock, kind, tell)

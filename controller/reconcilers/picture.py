@@ -13,6 +13,17 @@ from controller.core.addresses import parse_address
 from controller.core.effects import Promise, Remember
 from controller.core.faults import Malformed
 from controller.core.ipam import Record, Source
+from controller.core.neighbours import (
+    IptablesEip,
+    Migration,
+    Nad,
+    OvnEip,
+    Pool,
+    StatefulSet,
+    Vip,
+    VirtualMachine,
+    VirtualMachineInstance,
+)
 from controller.core.objects import Ip, Kind, Namespace, Node, Pod, Subnet
 from controller.machines.atlas import Atlas
 from controller.machines.ledger import Ledger
@@ -48,6 +59,32 @@ class Picture:
         self.subnets: Replica[Subnet] = Replica()
         self.namespaces: Replica[Namespace] = Replica({"subnet": _subnets_of_namespace})
         self.nodes: Replica[Node] = Replica()
+        self.stateful_sets: Replica[StatefulSet] = Replica()
+        self.pools: Replica[Pool] = Replica({"subnet": lambda pool: (pool.spec.subnet,)})
+        self.nads: Replica[Nad] = Replica()
+        self.vms: Replica[VirtualMachine] = Replica()
+        self.vmis: Replica[VirtualMachineInstance] = Replica()
+        self.migrations: Replica[Migration] = Replica({"vm": _vm_of_migration})
+        self.vips: Replica[Vip] = Replica({"subnet": lambda vip: (vip.spec.subnet,)})
+        self.iptables_eips: Replica[IptablesEip] = Replica()
+        self.ovn_eips: Replica[OvnEip] = Replica()
+        self._replicas: dict[Kind, Replica[Any]] = {
+            Kind.IP: self.ips,
+            Kind.POD: self.pods,
+            Kind.SUBNET: self.subnets,
+            Kind.NAMESPACE: self.namespaces,
+            Kind.NODE: self.nodes,
+            Kind.STATEFUL_SET: self.stateful_sets,
+            Kind.POOL: self.pools,
+            Kind.NAD: self.nads,
+            Kind.VM: self.vms,
+            Kind.VMI: self.vmis,
+            Kind.MIGRATION: self.migrations,
+            Kind.VIP: self.vips,
+            Kind.IPTABLES_EIP: self.iptables_eips,
+            Kind.OVN_EIP: self.ovn_eips,
+        }
+        self._unserved: set[Kind] = set()  # kinds whose CRD is not there
         self.ports = PortReplica()
         self.ledger = Ledger()
         self.atlas = Atlas(switches=self._has_switch, has_room=self._has_room)
@@ -68,14 +105,16 @@ class Picture:
 
     def sources(self) -> tuple[tuple[str, bool], ...]:
         """Every source by name, and whether it was read whole."""
-        return (
-            ("IP", self.ips.synced),
-            ("Pod", self.pods.synced),
-            ("Subnet", self.subnets.synced),
-            ("Namespace", self.namespaces.synced),
-            ("Node", self.nodes.synced),
-            ("Northbound", self.ports.synced),
-        )
+        kinds = ((str(kind), one.synced or kind in self._unserved) for kind, one in self._replicas.items())
+        return (*kinds, ("Northbound", self.ports.synced))
+
+    def served(self, kind: Kind) -> bool:
+        """True if the replica shows what there is; False while the kind's CRD is not there, or nobody knows."""
+        return self._replicas[kind].synced and kind not in self._unserved
+
+    def heard(self, kind: Kind, *, served: bool) -> None:
+        """Know whether the kind is served; a replica whose CRD went keeps what it has (Rule 2: unknown is not gone)."""
+        (self._unserved.discard if served else self._unserved.add)(kind)
 
     def version(self, kind: Kind) -> int:
         """The newest version that the replica of that kind shows."""
@@ -97,14 +136,7 @@ class Picture:
 
     def replica(self, kind: Kind) -> Replica[Any]:
         """The replica of a watched kind; raises KeyError for Lease, which is none."""
-        replicas: dict[Kind, Replica[Any]] = {
-            Kind.IP: self.ips,
-            Kind.POD: self.pods,
-            Kind.SUBNET: self.subnets,
-            Kind.NAMESPACE: self.namespaces,
-            Kind.NODE: self.nodes,
-        }
-        return replicas[kind]
+        return self._replicas[kind]
 
     def granted(self, ip: Ip) -> Recorded | None:
         """What was granted to this IP, as status, memory and spec say it (records.granted)."""
@@ -178,8 +210,10 @@ class Picture:
                 return self._see_namespace(one)
             case Node():
                 return self._see_node(one.metadata.name, new)  # type: ignore[arg-type]
-            case _:
+            case None:
                 raise TypeError(kind)
+            case _:
+                return iter(())  # nothing hangs on it yet
 
     def _put(self, source: Source, key: str, new: Iterable[Record], now: Seconds) -> None:
         fresh = tuple(new)
@@ -329,6 +363,10 @@ def _owners_of_ip(ip: Ip) -> Iterator[naming.Owner]:
     """Who the IP says it is for; by its fields, which decide, not by its name (which may be anything)."""
     if ip.spec.namespace and ip.spec.pod_name:
         yield naming.Owner(ip.spec.namespace, ip.spec.pod_name)
+
+
+def _vm_of_migration(migration: Migration) -> Iterator[tuple[str, str]]:
+    yield migration.metadata.namespace, migration.spec.vmi_name
 
 
 def _subnet_of_ip(ip: Ip) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from controller.core.objects import OPTIONAL
 from controller.machines import watch
-from controller.ports import Gone, PortError, Unavailable
+from controller.ports import Gone, NotFound, PortError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from controller.core.objects import Kind
     from controller.ports import Change, Clock, Kube, Northbound, Rows
 
+    News: TypeAlias = watch.Swap[Any] | watch.Apply[Change] | watch.Absent
+    Tell: TypeAlias = Callable[[News], None]
 
-async def reflect(
-    kube: Kube, clock: Clock, kind: Kind, tell: Callable[[watch.Swap[Any] | watch.Apply[Change]], None]
-) -> None:
+
+async def reflect(kube: Kube, clock: Clock, kind: Kind, tell: Tell) -> None:
     """Keep telling what the server holds of that kind, until cancelled."""
     step: watch.Step[Any, Change] = watch.start()
     while True:
@@ -35,9 +37,11 @@ async def reflect(
                 raise AssertionError(msg)
 
 
-def _fault(error: PortError) -> watch.Expired | watch.Failed:
+def _fault(kind: Kind, error: PortError) -> watch.Expired | watch.Failed | watch.Unserved:
     if isinstance(error, Gone):
         return watch.Expired()
+    if isinstance(error, NotFound) and kind in OPTIONAL:
+        return watch.Unserved()
     return watch.Failed(error.retry_after if isinstance(error, Unavailable) else None)
 
 
@@ -45,7 +49,7 @@ async def _page(kube: Kube, kind: Kind, token: str) -> watch.Input[Any, Change]:
     try:
         page = await kube.list(kind, token)
     except PortError as error:
-        return _fault(error)
+        return _fault(kind, error)
     return watch.PageArrived(page.objects, page.version, page.token)
 
 
@@ -55,7 +59,7 @@ async def _stream(
     kind: Kind,
     version: int,
     step: watch.Step[Any, Change],
-    tell: Callable[[watch.Swap[Any] | watch.Apply[Change]], None],
+    tell: Tell,
 ) -> watch.Step[Any, Change]:
     """Read one stream to its end; the step that ends it says how to go on."""
     try:
@@ -64,7 +68,7 @@ async def _stream(
             assert isinstance(step.tell, watch.Apply)  # noqa: S101 - a batch is always told
             tell(step.tell)
     except PortError as error:
-        return watch.step(step.state, _fault(error), clock.jitter())
+        return watch.step(step.state, _fault(kind, error), clock.jitter())
     return watch.step(step.state, watch.Ended(), clock.jitter())
 
 

@@ -242,10 +242,10 @@ class Worker:
                 await self._resolve(key)
                 return
             for step in steps(decision.effects):
-                await self._applier.apply(key, step)
-            for effect in decision.effects:
-                if isinstance(effect, Remember):
-                    self.picture.remember(effect, self.world.clock.now())
+                if isinstance(step, Remember):
+                    self.picture.remember(step, self.world.clock.now())
+                else:
+                    await self._applier.apply(key, step)
             self._tell(key, decision)
             self._succeed(key, decision, self.world.clock.now())
         except NotFound:

@@ -35,7 +35,24 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     details: _Details | None = None
 
 
+class Nowhere(Unavailable):
+    """A 404 that is about the path, not about a name: the kind may not be served, or a proxy says so."""
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _Offer(msgspec.Struct, frozen=True):
+    """APIGroupList or APIResourceList."""
+
+    kind: str = ""
+    groups: tuple[_Named, ...] = ()
+    resources: tuple[_Named, ...] = ()
+
+
 _STATUS: Final = msgspec.json.Decoder(Status)
+_OFFER: Final = msgspec.json.Decoder(_Offer)
 
 # For good: the same request would be refused again whatever the state of the server.
 _REJECTED: Final = frozenset({400, 405, 406, 413, 414, 415, 422})
@@ -51,6 +68,17 @@ def read_status(body: bytes | msgspec.Raw) -> Status:
     return status if status.kind == "Status" else Status()
 
 
+def offers(body: bytes, name: str) -> bool:
+    """True if the server's own list of groups or resources has this one; raises Unavailable for any other text."""
+    try:
+        offer = _OFFER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        offer = _Offer()
+    if offer.kind not in {"APIGroupList", "APIResourceList"}:
+        raise Unavailable("discovery answers no list", unknown=False)
+    return any(one.name == name for one in (*offer.groups, *offer.resources))
+
+
 def refusal(code: int, headers: Mapping[str, str], body: bytes, *, write: bool) -> PortError:
     """Turn an answer that is no success into its error."""
     status = read_status(body)
@@ -59,7 +87,7 @@ def refusal(code: int, headers: Mapping[str, str], body: bytes, *, write: bool) 
         # Only the API server's own word on this very name is proof of absence: a proxy's 404, or that of a server
         # whose CRD is not served at the moment, is not (contract, rule 2).
         proven = status.reason == "NotFound" and status.details is not None and status.details.name
-        return NotFound(text) if proven else Unavailable(text, unknown=False)
+        return NotFound(text) if proven else Nowhere(text, unknown=False)
     if code == 409 or (code == 422 and _of_another_life(status)):
         return Conflict(text)
     if code == 410:

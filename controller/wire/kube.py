@@ -25,9 +25,9 @@ import msgspec
 from yarl import URL
 
 from controller.core.objects import Kind
-from controller.ports import NotFound, Unavailable
+from controller.ports import NotFound, PortError, Unavailable
 from controller.wire.access import Access
-from controller.wire.answers import refusal, silence
+from controller.wire.answers import Nowhere, offers, refusal, silence
 from controller.wire.clock import RealClock
 from controller.wire.stream import Lines, Reader, Written, written
 
@@ -66,6 +66,15 @@ _PLACES: Final = {
     Kind.POD: _Place("v1", "pods", namespaced=True),
     Kind.NAMESPACE: _Place("v1", "namespaces", namespaced=False),
     Kind.NODE: _Place("v1", "nodes", namespaced=False),
+    Kind.STATEFUL_SET: _Place("apps/v1", "statefulsets", namespaced=True),
+    Kind.POOL: _Place("kubeovn.io/v1", "ippools", namespaced=False),
+    Kind.NAD: _Place("k8s.cni.cncf.io/v1", "network-attachment-definitions", namespaced=True),
+    Kind.VM: _Place("kubevirt.io/v1", "virtualmachines", namespaced=True),
+    Kind.VMI: _Place("kubevirt.io/v1", "virtualmachineinstances", namespaced=True),
+    Kind.MIGRATION: _Place("kubevirt.io/v1", "virtualmachineinstancemigrations", namespaced=True),
+    Kind.VIP: _Place("kubeovn.io/v1", "vips", namespaced=False),
+    Kind.IPTABLES_EIP: _Place("kubeovn.io/v1", "iptables-eips", namespaced=False),
+    Kind.OVN_EIP: _Place("kubeovn.io/v1", "ovn-eips", namespaced=False),
     Kind.LEASE: _Place("coordination.k8s.io/v1", "leases", namespaced=True),
 }
 _EVENTS: Final = _Place("v1", "events", namespaced=True)
@@ -159,7 +168,11 @@ class KubeWire:
     async def list(self, kind: Kind, token: str = "") -> Page:
         """See ports.Kube.list."""
         query = {"limit": str(PAGE)} | ({"continue": token} if token else {})
-        page = self._readers[kind].page(await self._get("list", kind, _PLACES[kind].path(""), query))
+        try:
+            body = await self._get("list", kind, _PLACES[kind].path(""), query)
+        except Nowhere as error:
+            raise await self._served(kind, error) from error
+        page = self._readers[kind].page(body)
         self._saw(kind, page.version)
         return page
 
@@ -173,13 +186,16 @@ class KubeWire:
             "resourceVersion": str(version),
         }
         lines = Lines()
-        async for chunk in self._chunks(kind, query, seconds + self._limits.margin):
-            changes, error = self._readers[kind].changes(lines.feed(chunk))
-            if changes:
-                self._saw(kind, changes[-1].version)
-                yield changes
-            if error is not None:
-                raise error
+        try:
+            async for chunk in self._chunks(kind, query, seconds + self._limits.margin):
+                changes, error = self._readers[kind].changes(lines.feed(chunk))
+                if changes:
+                    self._saw(kind, changes[-1].version)
+                    yield changes
+                if error is not None:
+                    raise error
+        except Nowhere as error:
+            raise await self._served(kind, error) from error
         if lines.rest:
             raise Unavailable("the watch ended in the middle of a line", unknown=False)
 
@@ -223,6 +239,18 @@ class KubeWire:
         """See ports.Kube.report."""
         namespace = body.get("metadata", {}).get("namespace", "") or "default"
         await self._write("report", "Event", "POST", _EVENTS.path(namespace), body)
+
+    async def _served(self, kind: Kind, error: Nowhere) -> PortError:
+        """NotFound if discovery says that the kind is not served: a proxy's 404 alone would not tell."""
+        place = _PLACES[kind]
+        group = place.api.partition("/")[0]
+        try:
+            known = group == place.api or offers(await self._get("discover", kind, "/apis"), group)
+            if not known or not offers(await self._get("discover", kind, place.root), place.plural):
+                return NotFound(f"{place.plural}.{place.api} is not served")
+        except Nowhere:
+            pass  # not even discovery is where it should be
+        return Unavailable(str(error), unknown=False)
 
     def _saw(self, kind: Kind, version: int) -> None:
         self._seen[kind] = max(version, self._seen[kind])

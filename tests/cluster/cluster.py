@@ -312,6 +312,12 @@ class Cluster:
             {"HOME": str(self.folder), "KWOK_WORKDIR": str(self.folder / "kwok")},
         )
 
+    def serve(self, project: str) -> None:
+        """Install another project's CRDs, `multus`, `kubevirt` or `eips`, and wait until they are served."""
+        text = (HERE / "crds" / f"{project}.yaml").read_text()
+        self.kubectl("apply", "--server-side", "-f", "-", input=text)
+        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", "-", input=text)
+
     def _apply_manifests(self) -> None:
         documents = self._kubectl(None, ("kustomize", str(MANIFESTS / "crd")), None)
         for part in ("rbac", "policy"):

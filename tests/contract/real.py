@@ -46,6 +46,9 @@ class RealPoke:
     async def create(self, kind: Kind, namespace: str, name: str, body: Body) -> None:
         await self._kube.create(kind, namespace, name, body)
 
+    async def serve_nads(self) -> None:
+        await asyncio.to_thread(self._cluster.serve, "multus")
+
     async def drop_port(self, name: str) -> None:
         await asyncio.to_thread(self._cluster.nbctl, "lsp-del", name)
 

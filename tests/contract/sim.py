@@ -47,6 +47,9 @@ class SimPoke:
     async def create(self, kind: Kind, namespace: str, name: str, body: Body) -> None:
         self._universe.store.create(kind, namespace, name, body, "somebody")
 
+    async def serve_nads(self) -> None:
+        self._universe.store.serve(Kind.NAD)
+
     async def drop_port(self, name: str) -> None:
         database = self._universe.database
         database.commit((DropPort(database.tables.ports[name]),), "somebody")

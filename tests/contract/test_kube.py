@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controller.core.neighbours import Nad
 from controller.core.objects import FINALIZER, Ip, Kind, Object
 from controller.ports import Conflict, Gone, Kube, NotFound, PortError, Rejected, Unavailable, World
 from tests.contract.worlds import Law, Laws, Poke, watching, within
@@ -72,6 +73,25 @@ async def an_object_that_is_not_there_reads_as_none(world: World, poke: Poke) ->
     assert await world.kube.read(Kind.IP, "", poke.name("nobody")) is None
     assert await world.kube.read(Kind.POD, "default", poke.name("nobody")) is None
     assert await world.kube.read(Kind.LEASE, "default", poke.name("nobody")) is None
+
+
+@law
+async def a_kind_is_not_found_until_its_crd_is_there(world: World, poke: Poke) -> None:
+    with pytest.raises(NotFound):
+        await world.kube.list(Kind.NAD)
+    with pytest.raises(NotFound):
+        await anext(aiter(world.kube.watch(Kind.NAD, 1)))
+    with pytest.raises(Unavailable):  # no proof that nothing of that name exists
+        await world.kube.read(Kind.NAD, "default", poke.name("nad"))
+    await poke.serve_nads()
+    _, start = await everything(world.kube, Kind.NAD)
+    name = poke.name("nad")
+    async with watching(world.kube, Kind.NAD, start) as watched:
+        await poke.create(Kind.NAD, "default", name, {"spec": {"config": "{}"}})
+        await watched.until(lambda w: bool(w.of(name)))
+    (found,) = (o for o in (await everything(world.kube, Kind.NAD))[0].values() if o.metadata.name == name)
+    assert isinstance(found, Nad)
+    assert found.spec.config == "{}"
 
 
 @law

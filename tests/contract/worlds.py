@@ -36,6 +36,10 @@ class Poke(Protocol):
         """Create an object as somebody else, in a gap too."""
         ...
 
+    async def serve_nads(self) -> None:
+        """Install the CRD of NetworkAttachmentDefinition."""
+        ...
+
     async def drop_port(self, name: str) -> None:
         """Remove a port as somebody else, in a gap too."""
         ...

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from controller.core.faults import Impossible
 from controller.machines.watch import (
+    Absent,
     Apply,
     AskPage,
     AskWatch,
@@ -26,6 +27,7 @@ from controller.machines.watch import (
     State,
     Step,
     Swap,
+    Unserved,
     Wait,
     Watching,
     start,
@@ -89,6 +91,12 @@ TABLE: list[tuple[str, St, In, Out]] = [
         Step(Empty(2, 5), Wait(0.2))),
     ("a failed page keeps what is buffered", HALF, Failed(),
         Step(Listing("more", (("a",),), 3, 3, 1), Wait(0.4))),
+    ("a kind that is not served is asked for again", Empty(2, 5), Unserved(),
+        Step(Empty(), Wait(20.0), Absent())),
+    ("a list that is cut by its CRD's end begins again", HALF, Unserved(),
+        Step(Empty(), Wait(20.0), Absent())),
+    ("a watch whose CRD went too", Watching(6, 2), Unserved(),
+        Step(Empty(), Wait(20.0), Absent())),
     ("rested, a list begins", Empty(2, 5), Rested(), Step(Empty(2, 5), AskPage(""))),
     ("rested, a list goes on", HALF, Rested(), Step(HALF, AskPage("more"))),
     ("rested, a watch resumes", Watching(6, 2), Rested(), Step(Watching(6, 2), AskWatch(6))),
@@ -264,7 +272,7 @@ class Follower:
                     self.shown.pop(change.name.lstrip("-"), None)
                     if not change.name.startswith("-"):
                         self.shown[change.name] = change.version
-            case None:
+            case Absent() | None:
                 pass
         if isinstance(self.step.state, Watching):
             assert self.shown == self.server.at(self.step.state.version)

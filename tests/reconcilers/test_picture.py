@@ -9,12 +9,14 @@ from controller.core import naming
 from controller.core.addresses import Address
 from controller.core.effects import Promise, Remember
 from controller.core.ipam import Source
-from controller.core.objects import Ip, Kind, Node, NodeAddress, NodeStatus, SubnetStatus
+from controller.core.neighbours import VirtualMachine
+from controller.core.objects import OPTIONAL, Ip, Kind, Meta, Node, NodeAddress, NodeStatus, SubnetStatus
 from controller.core.rows import PortRow
 from controller.machines.waiting import Waiting
 from controller.reconcilers import keys
 from controller.reconcilers.audit import leaked
 from controller.reconcilers.keys import Key
+from controller.reconcilers.mirrors import WATCHED
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.views import Views
 from tests.core.worlds import (
@@ -171,8 +173,11 @@ def test_nothing_is_synced_until_everything_is() -> None:
     """Rule 5: start-up reads every source before the first decision."""
     found = Picture()
     assert not found.synced
-    for kind in (Kind.IP, Kind.POD, Kind.SUBNET, Kind.NAMESPACE, Kind.NODE):
-        found.replica(kind).replace((), 1)
+    for kind in WATCHED:
+        if kind in OPTIONAL:
+            found.heard(kind, served=False)
+        else:
+            found.replica(kind).replace((), 1)
     assert [name for name, synced in found.sources() if not synced] == ["Northbound"]
     found.ports.apply(1, 1, True, {}, {})
     assert found.synced
@@ -284,3 +289,18 @@ def test_the_owner_of_a_port_is_waited_for_whatever_its_ip_says(picture: Picture
 
     views = Views(picture, Waiting(), {}, _Clock(), lambda key: key in busy)
     assert views.reservation("web.default").port_in_doubt
+
+
+def test_a_crd_that_goes_takes_nothing_with_it(picture: Picture) -> None:
+    """Rule 2: what a kind that is not served any more held is neither true nor gone."""
+    assert not picture.served(Kind.VM)
+    vm = VirtualMachine(metadata=Meta(name="web", namespace="default", resource_version="1"))
+    show(picture, Kind.VM, None, vm)
+    picture.vms.synced = True
+    assert picture.served(Kind.VM)
+
+    picture.heard(Kind.VM, served=False)
+    assert not picture.served(Kind.VM)
+    assert picture.vms.get("default", "web") is vm
+    picture.heard(Kind.VM, served=True)
+    assert picture.served(Kind.VM)

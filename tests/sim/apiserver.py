@@ -64,6 +64,7 @@ class SimKube(Kube):
         self._traffic.sent("list", self._process, kind, ("", ""))
 
         def act() -> Page:
+            self._store.must_serve(kind)
             if token:
                 objects, version = self._store.rest(token)
             else:
@@ -79,7 +80,12 @@ class SimKube(Kube):
     async def watch(self, kind: Kind, version: int) -> AsyncIterator[tuple[Change, ...]]:
         """Every change after that version, in batches, until the server or the network ends it."""
         self._traffic.sent("watch", self._process, kind, ("", ""))
-        await self._call(lambda: self._store.since(kind, version))
+
+        def begin() -> None:
+            self._store.must_serve(kind)
+            self._store.since(kind, version)
+
+        await self._call(begin)
         stream = _Stream(self._store, self._network, self._process, kind, version)
         async for batch in stream.batches():
             yield batch
@@ -87,7 +93,13 @@ class SimKube(Kube):
     async def read(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """The object as it is at some moment between question and answer."""
         self._traffic.sent("read", self._process, kind, (namespace, name))
-        return await self._call(lambda: self._store.views[kind].get((namespace, name)))
+
+        def act() -> Object | None:
+            if kind not in self._store.served:
+                raise Unavailable(f"the server does not know the kind {kind}", unknown=False)
+            return self._store.views[kind].get((namespace, name))
+
+        return await self._call(act)
 
     async def create(self, kind: Kind, namespace: str, name: str, body: Body) -> int:
         """Create it unless the name is taken."""

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from controller.core.objects import Kind, Object, parse
+from controller.core.objects import OPTIONAL, Kind, Object, parse
 from controller.ports import Conflict, Denied, Gone, NotFound, Rejected
 from tests.sim.documents import Doc, Name, admit, deleting, expect, finalizers, merge, meta, timestamp, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-NAMESPACED: Final = frozenset({Kind.POD, Kind.LEASE})
-WITH_STATUS: Final = frozenset({Kind.IP, Kind.SUBNET})
-WITH_GENERATION: Final = frozenset({Kind.IP, Kind.SUBNET, Kind.POD})
+_KUBEVIRT: Final = frozenset({Kind.VM, Kind.VMI, Kind.MIGRATION})
+NAMESPACED: Final = frozenset({Kind.POD, Kind.LEASE, Kind.STATEFUL_SET, Kind.NAD}) | _KUBEVIRT
+WITH_STATUS: Final = frozenset({Kind.IP, Kind.SUBNET, Kind.POOL, Kind.VIP})
+WITH_GENERATION: Final = frozenset({Kind.IP, Kind.SUBNET, Kind.POD, Kind.POOL, Kind.VIP, Kind.STATEFUL_SET})
 SYSTEM_FIELDS: Final = ("name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion",
                         "deletionTimestamp", "deletionGracePeriodSeconds")  # fmt: skip
 
@@ -67,6 +68,16 @@ class Store:
         self._uids = 0
         self._snapshots: dict[int, tuple[Object, ...]] = {}
         self._tokens = 0
+        self.served = frozenset(Kind) - OPTIONAL | {Kind.POOL, Kind.VIP}  # the others' CRDs may come later
+
+    def serve(self, *kinds: Kind) -> None:
+        """Install CRDs."""
+        self.served |= set(kinds)
+
+    def must_serve(self, kind: Kind) -> None:
+        """Raise NotFound for a kind whose CRD is not there."""
+        if kind not in self.served:
+            raise NotFound(f"the server does not know the kind {kind}")
 
     # -- reading -----------------------------------------------------------------------------------------------
     def get(self, kind: Kind, namespace: str, name: str) -> Doc | None:

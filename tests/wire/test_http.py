@@ -465,3 +465,33 @@ async def test_figures_of_the_api_server(server: Server, kube: KubeWire) -> None
     for _ in range(100):
         await asyncio.gather(*(wire.create(Kind.IP, "", "x", body) for _ in range(20)))
     print(f"write: {(time.process_time() - cpu) / 2000 * 1e6:.0f} us each with its server, {os.cpu_count()} cores")
+
+
+@pytest.mark.parametrize(
+    ("groups", "resources", "error"),
+    [
+        (["apps"], [], NotFound),
+        (["kubevirt.io"], ["virtualmachineinstances"], NotFound),
+        (["kubevirt.io"], ["virtualmachines"], Unavailable),
+        (None, [], Unavailable),
+    ],
+)
+async def test_only_discovery_tells_that_a_kind_is_not_served(
+    server: Server, kube: KubeWire, groups: list[str] | None, resources: list[str], error: type
+) -> None:
+    """A proxy's 404 is no word on what the cluster has (contract §2, Rule 2)."""
+    lists = {
+        "/apis": {"kind": "APIGroupList", "groups": [{"name": g} for g in groups or ()]},
+        "/apis/kubevirt.io/v1": {"kind": "APIResourceList", "resources": [{"name": r} for r in resources]},
+    }
+
+    async def behave(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        found = lists.get(asked.path) if groups is not None else {"kind": "Proxy"} if asked.path == "/apis" else None
+        await (answer(200, found) if found else answer(404, b"404 page not found\n"))(asked, writer)
+
+    server.behaviour = behave
+    with pytest.raises(PortError) as raised:
+        await kube.list(Kind.VM)
+    assert isinstance(raised.value, error)
+    _, ended = await watched(kube, Kind.VM)
+    assert isinstance(ended, NotFound) == (error is NotFound)

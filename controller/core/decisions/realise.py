@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions import migration
-from controller.core.decisions.reservation import finalized, grant_fields
-from controller.core.effects import Create, Decision, Effect, Patch, Promise, PutPort, Tell
+from controller.core.decisions.reservation import finalized, grant_fields, recorded_as
+from controller.core.effects import Create, Decision, Effect, Patch, Promise, PutPort, Remember, Tell
 from controller.core.objects import FINALIZER, Kind
 from controller.core.rows import POD_UID, VENDOR, PortRow
 
@@ -178,7 +178,12 @@ def _ip_patch(request: Request, held: Held, ip: Ip, wanted: dict[str, Any], node
     if held.recorded is None and spec:
         spec |= {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
     body: dict[str, Any] = {"metadata": {"resourceVersion": ip.metadata.resource_version, **metadata}}
-    return [Patch(Kind.IP, "", held.port, body | ({"spec": spec} if spec else {}))]
+    patch = Patch(Kind.IP, "", held.port, body | ({"spec": spec} if spec else {}))
+    return (
+        [patch]
+        if held.reserved
+        else [patch, Remember(held.port, ip.metadata.uid, recorded_as(wanted, reserved=reserved))]
+    )
 
 
 def _ip_spec(bidder: Bidder, grant: Grant, place: Place, node: str) -> dict[str, Any]:

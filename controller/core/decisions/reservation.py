@@ -237,20 +237,23 @@ def _grant(view: View, ip: Ip, grant: Grant) -> Decision:
         | ({} if ip.spec.node_name else {"nodeName": ""}),
     }
     promise = Promise(view.name, view.place.name, grant.v4, grant.v6, mac)
-    remember = Remember(view.name, ip.metadata.uid, _to_be_recorded(ip, spec))
+    has = ip.spec
+    who = {"subnet": has.subnet, "podName": has.pod_name, "namespace": has.namespace, "podType": has.pod_type}
+    remember = Remember(view.name, ip.metadata.uid, recorded_as(who | spec, reserved=True))
     return Decision((promise, Patch(Kind.IP, "", view.name, body), remember))
 
 
-def _to_be_recorded(ip: Ip, granted: dict[str, Any]) -> Recorded:
+def recorded_as(spec: dict[str, Any], *, reserved: bool) -> Recorded:
+    """What an IP's spec with these fields says was granted."""
     return Recorded(
-        subnet=ip.spec.subnet,
-        pod_name=ip.spec.pod_name,
-        namespace=ip.spec.namespace,
-        pod_type=ip.spec.pod_type,
-        v4_ip_address=granted["v4IpAddress"],
-        v6_ip_address=granted["v6IpAddress"],
-        mac_address=granted["macAddress"],
-        reserved="true",
+        subnet=spec["subnet"],
+        pod_name=spec["podName"],
+        namespace=spec["namespace"],
+        pod_type=spec["podType"],
+        v4_ip_address=spec["v4IpAddress"],
+        v6_ip_address=spec["v6IpAddress"],
+        mac_address=spec["macAddress"],
+        reserved="true" if reserved else "false",
     )
 
 
