@@ -34,7 +34,8 @@ def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
         return _of_spec(ip, "false") if ip.metadata.ours else None
     kept, spec = ip.status.recorded, _as_written(ip)
     told = (kept if kept is not None and kept.reserved == "true" else None, memory, spec if ip.metadata.ours else None)
-    base = next((one for one in told if one is not None and _readable(one)), None)
+    known = [one for one in told if one is not None and _readable(one)]
+    base = next((one for one in known if _addressed(one)), next(iter(known), None))
     return msgspec.structs.replace(base, reserved="true") if base is not None and label == "true" else base
 
 
@@ -59,7 +60,7 @@ def _address(text: str) -> Address | None:
 
 
 def _readable(recorded: Recorded) -> bool:
-    """True if it names an address, and nothing but addresses and a MAC (Kube-OVN's own may be in upper case)."""
+    """True if it names an address or a MAC, and nothing else in their places (Kube-OVN's may be in upper case)."""
     texts = ((4, recorded.v4_ip_address), (6, recorded.v6_ip_address))
     try:
         fits = all(parse_address(text.lower()).family == family for family, text in texts if text)
@@ -67,7 +68,12 @@ def _readable(recorded: Recorded) -> bool:
             parse_mac(recorded.mac_address.lower())
     except Malformed:
         return False
-    return fits and any(text for _, text in texts)
+    return fits and bool(_addressed(recorded) or recorded.mac_address)
+
+
+def _addressed(recorded: Recorded) -> bool:
+    """False for a grant of a MAC alone."""
+    return bool(recorded.v4_ip_address or recorded.v6_ip_address)
 
 
 def _of_spec(ip: Ip, reserved: str) -> Recorded:

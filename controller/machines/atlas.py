@@ -190,6 +190,11 @@ class Atlas:
         known = self._known.get(name)
         return known.overlap if known else None
 
+    def gives_addresses(self, name: str) -> bool:
+        """False for a subnet that gives MACs only, and for one that nobody knows."""
+        known = self._known.get(name)
+        return known is not None and not (isinstance(known.layout, Layout) and not known.layout.plan.families)
+
     def plan(self, name: str) -> SubnetPlan | None:
         """What may be given out of the subnet: None if it is unknown, malformed, kept out or going."""
         return self.place(name).plan

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from controller.core import naming, records
 from controller.core.addresses import parse_address
+from controller.core.decisions.binding import addresses
 from controller.core.effects import Promise, Remember
 from controller.core.faults import Malformed
 from controller.core.ipam import Record, Source
@@ -139,9 +140,14 @@ class Picture:
         return self._replicas[kind]
 
     def granted(self, ip: Ip) -> Recorded | None:
-        """What was granted to this IP, as status, memory and spec say it (records.granted)."""
+        """What was granted to this IP, as status, memory and spec say it (records.granted).
+
+        A MAC alone is a grant only where there is nothing else to give: elsewhere somebody has emptied the addresses.
+        """
         uid, memory = self._granted.get(ip.metadata.name, ("", None))
-        return records.granted(ip, memory if uid == ip.metadata.uid else None)
+        found = records.granted(ip, memory if uid == ip.metadata.uid else None)
+        emptied = found is not None and found.reserved != "false" and not addresses(found)
+        return None if found is not None and emptied and self.atlas.gives_addresses(found.subnet) else found
 
     def _has_switch(self, name: str) -> bool:
         return self.ports.get_switch(name) is not None

@@ -121,12 +121,13 @@ messages = st.builds(Message, st.sampled_from(Reason), texts)
 NET = make_subnet()
 DUAL = make_subnet(cidr="10.0.0.0/29,fd00::/125")
 AWAY = make_subnet(provider="n.d", vpc="")
+BARE = make_subnet(cidr="", vlan="v100", exclude_ips=())
 
 
 @st.composite
 def places(draw: st.DrawFn) -> Place:
     """As the atlas makes them: usable with a plan, or not with a reason."""
-    subnet = draw(st.sampled_from([NET, DUAL, AWAY]))
+    subnet = draw(st.sampled_from([NET, DUAL, AWAY, BARE]))
     if draw(st.integers(0, 3)):
         return place_of(subnet, switch=draw(st.booleans()))
     return Place(draw(texts), draw(st.none() | st.just(subnet)), None, switch=False, problem=draw(messages))
@@ -360,7 +361,8 @@ def wrecks(draw: st.DrawFn) -> Tiny:
     """One port's three records and a rival's, each in any state, in a subnet that may not be there."""
     tiny = Tiny()
     if draw(st.integers(0, 5)):
-        spec = {"cidrBlock": SLASH_29, "default": True}
+        shape = draw(st.sampled_from([{"cidrBlock": SLASH_29}, {"cidrBlock": SLASH_29}, {"vlan": "v100"}]))
+        spec = {"default": True, **shape}
         tiny.store.create(Kind.SUBNET, "", "net", {"metadata": {"finalizers": [FINALIZER]}, "spec": spec}, "user")
     tiny.database.commit((PutSwitch("net"),), "user")
     kind = draw(st.sampled_from(["", "", "VirtualMachine"]))

@@ -243,7 +243,11 @@ def test_the_definitions_that_a_pod_names_are_found_again() -> None:
 # -- anything ---------------------------------------------------------------------------------------
 
 jsons = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(HOSTILE) | st.sampled_from(["kube-ovn", "net1", "a"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([text for text in HOSTILE if len(text) < 300])
+    | st.sampled_from(["kube-ovn", "net1", "a"]),
     lambda one: (
         st.lists(one, max_size=3)
         | st.dictionaries(

@@ -38,11 +38,12 @@ def test_a_request_was_granted_nothing() -> None:
     assert records.granted(make_ip(labels=RESERVED, v4_ip_address="10.0.0.2"), None) is None
 
 
-def test_our_finalizer_without_an_address_is_no_grant() -> None:
-    """There is nothing to keep, and nothing to remember when the address comes (it would be asked for without end)."""
+def test_our_finalizer_without_address_and_mac_is_no_grant() -> None:
+    """There is nothing to keep; and a MAC alone is outranked by whatever names an address."""
     bare = make_ip(labels=RESERVED, finalizers=OURS, mac_address=MAC)
 
-    assert records.granted(bare, None) is None
+    assert records.granted(make_ip(labels=RESERVED, finalizers=OURS), None) is None
+    assert records.granted(bare, None) == recorded("")
     assert records.granted(granted_ip(), Recorded(subnet="net", mac_address=MAC, reserved="false")) == recorded()
 
 

@@ -67,8 +67,8 @@ def _again(
         key = naming.PREFIX + "ip_address"
         raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why)) from None
     kept = view.book.kept(place.name, held.port)
-    grant = _completed(grant, kept)
-    if (kept.v4, kept.v6) == (grant.v4, grant.v6):
+    grant = _completed(grant, kept, bare=place.shape is not None and not place.shape.families)
+    if (kept.v4, kept.v6) == (grant.v4, grant.v6) and kept != ipam.Held():
         taken = any(port != held.port for port in view.book.mac_holders(grant.mac))
         return replace(grant, mac=kept.mac) if taken and kept.mac is not None else grant
     if place.shape is None:
@@ -77,12 +77,15 @@ def _again(
     return named if isinstance(named, ipam.Refusal) else grant
 
 
-def _completed(grant: Grant, kept: ipam.Held) -> Grant:
-    """What annotations lack is what the records have; missing data is no evidence of anything (bug row 29)."""
+def _completed(grant: Grant, kept: ipam.Held, *, bare: bool) -> Grant:
+    """What annotations lack is what the records have; missing data is no evidence of anything (bug row 29).
+
+    In a `bare` subnet, one that gives MACs only, no address is missing.
+    """
     if grant.v4 is None and grant.v6 is None:
         grant = replace(grant, v4=kept.v4, v6=kept.v6)
     grant = replace(grant, mac=grant.mac or kept.mac or 0)
-    if not grant.mac or (grant.v4 is None and grant.v6 is None):
+    if not grant.mac or (grant.v4 is None and grant.v6 is None and not bare):
         why = "it is empty, and no record says what the running pod has: delete the pod"
         key = naming.PREFIX + ("ip_address" if grant.mac else "mac_address")
         raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CNI: Final = "kube-ovn"
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _PREFIX_MAX: Final = 253  # of an annotation's key in front of its slash
 _SHOWN: Final = 60
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)

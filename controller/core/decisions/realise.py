@@ -223,11 +223,11 @@ def _annotations(request: Request, bidder: Bidder, grant: Grant, place: Place) -
     wanted = {
         "ip_address": texts["ipAddress"],
         "mac_address": texts["macAddress"],
-        "cidr": spec.cidr_block,
-        "gateway": spec.gateway,
         "logical_switch": place.name,
         "allocated": "true",
     }
+    if spec.cidr_block:  # the node agent knows a NIC without addresses by the lack of it
+        wanted |= {"cidr": spec.cidr_block, "gateway": spec.gateway}
     notes = bidder.object.metadata.annotations
     if bidder.running:  # copies of the subnet's fields are what the pod was started with: they stay
         wanted = {k: v for k, v in wanted.items() if k in _OWN or naming.PREFIX + k not in notes}

@@ -71,7 +71,7 @@ def _decide(view: View, now: Seconds) -> Decision:
         return _newcomer(view, ip, now)
     if not _is_reserved(view, ip):
         return _ordinary(ip)
-    if view.recorded is None or not binding.addresses(view.recorded):
+    if view.recorded is None or not (binding.addresses(view.recorded) or view.recorded.mac_address):
         return _request(view, ip, now)
     return _keep(view, ip, view.recorded)
 
@@ -125,8 +125,11 @@ def _readable(text: str) -> Address | None:
 def tells_of(ip: Ip, row: PortRow) -> bool:
     """True if the IP object says just what the port holds: it is its record, whatever became of label and finalizer."""
     addresses = set(filter(None, ip.spec.ip_address.split(",")))
-    same_switch = not ip.fault and ip.spec.subnet == row.switch
-    return same_switch and bool(addresses) and any(addresses <= set(line.split()) for line in row.addresses)
+    if ip.fault or ip.spec.subnet != row.switch:
+        return False
+    if not addresses:  # of a subnet that gives MACs only
+        return bool(ip.spec.mac_address) and ip.spec.mac_address in row.addresses
+    return any(addresses <= set(line.split()) for line in row.addresses)
 
 
 def _request(view: View, ip: Ip, now: Seconds) -> Decision:
@@ -225,7 +228,8 @@ def _pod_came_first(view: View, ip: Ip, want: ipam.Want) -> Decision | None:
 
 def _grant(view: View, ip: Ip, grant: Grant) -> Decision:
     """The one merge patch of a reservation (contract §3, Result): generation goes from 1 to 2."""
-    mac = grant.mac if naming.is_ovn(view.place.provider) or ip.spec.mac_address else None  # no MAC unless asked for
+    managed = naming.is_ovn(view.place.provider) or ip.spec.mac_address or (grant.v4, grant.v6) == (None, None)
+    mac = grant.mac if managed else None  # other networks' MACs are theirs
     spec = grant_fields(grant.v4, grant.v6, mac)
     body = {
         "metadata": {

@@ -64,7 +64,7 @@ def layout_of(subnet: Subnet) -> Layout | Message:
         return say(Reason.SUBNET_INVALID, "field", field="", why=subnet.fault)
     spec = subnet.spec
     try:
-        cidrs = _field("cidrBlock", lambda: parse_cidrs(spec.cidr_block))
+        cidrs = () if macs_only(subnet) else _field("cidrBlock", lambda: parse_cidrs(spec.cidr_block))
         gateways = _field("gateway", lambda: _gateways(spec.gateway, cidrs))
         families = {c.family: _family(c, g, spec.exclude_ips) for c, g in zip(cidrs, gateways, strict=True)}
         cooldown = _field(naming.COOLDOWN, lambda: _cooldown(subnet.metadata.annotations.get(naming.COOLDOWN)))
@@ -74,14 +74,19 @@ def layout_of(subnet: Subnet) -> Layout | Message:
     absent = [g for c, g in zip(cidrs, gateways, strict=True) if not _lists(c, g, spec.exclude_ips)]
     if absent:
         excludes = tuple(sorted((*excludes, *map(format_address, absent)), key=_order))
-    protocols = {(4,): "IPv4", (6,): "IPv6"}
+    protocols = {(): "Mac", (4,): "IPv4", (6,): "IPv6"}
     return Layout(
         SubnetPlan(subnet.metadata.name, families.get(4), families.get(6), cooldown),
         ",".join(map(str, cidrs)),
-        ",".join(map(format_address, gateways)),
+        ",".join(map(format_address, gateways)) if cidrs else spec.gateway,
         excludes,
         protocols.get(tuple(families), "Dual"),
     )
+
+
+def macs_only(subnet: Subnet) -> bool:
+    """True for a VLAN without a CIDR: its NICs get MACs and no addresses (kube-ovn-behaviour §8, item 0)."""
+    return bool(subnet.spec.vlan) and not subnet.spec.cidr_block
 
 
 def _field(name: str, parse: Any) -> Any:
@@ -94,6 +99,8 @@ def _field(name: str, parse: Any) -> Any:
 def _gateways(text: str, cidrs: tuple[Cidr, ...]) -> tuple[Address, ...]:
     """One per family in the order of the CIDRs: the named one, else the first address."""
     named: dict[int, Address] = {}
+    if not cidrs:
+        return ()
     for part in filter(None, (p.strip() for p in text.split(","))):
         address = parse_address(part)
         if address.family in named:
