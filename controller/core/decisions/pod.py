@@ -23,6 +23,7 @@ from controller.core.effects import (
     Patch,
     Promise,
     PutPort,
+    Remember,
     Tell,
     Withdraw,
 )
@@ -84,7 +85,7 @@ def _rank(effect: Effect) -> int:
             return 0
         case PutPort():
             return 1
-        case Create(kind=Kind.IP) | Patch(kind=Kind.IP):
+        case Create(kind=Kind.IP) | Patch(kind=Kind.IP) | Remember():
             return 2
         case Patch():
             return 3
