@@ -333,7 +333,10 @@ class Worker:
         for tell in decision.tells:
             self.recorder.tell(tell)
         if decision.tells:
-            self._told[key] = (decision.tells[0].uid, tuple(str(t.message.reason) for t in decision.tells))
+            told = (decision.tells[0].uid, tuple(str(t.message.reason) for t in decision.tells))
+            uid, reasons = self._told.get(key, told)
+            self.recorder.forget(uid, tuple(r for r in reasons if r not in told[1]))  # were it so again, it is news
+            self._told[key] = told
 
     def _count(self, key: Key, result: str) -> None:
         self.telemetry.reconciled(key.kind, result)

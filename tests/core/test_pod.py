@@ -628,3 +628,12 @@ def test_a_port_that_may_be_gone_with_its_ip_is_waited_for() -> None:
     writing = decided(make_pod(), held=(left,), port_in_doubt=True)
     assert (writing.effects, writing.requeue_after) == ((), 0.1)
     assert "CreateIP" in names(decided(make_pod(), held=(left,)))
+
+
+def test_a_port_is_not_put_back_while_its_ip_is_being_let_go() -> None:
+    """Seed 196: a pod that had finished lived again while the IP's finalizer was being taken off."""
+    going = held_by(granted_ip(labels={**GRANTED, **ORDINARY}, deleting=True), None)
+
+    writing = decided(running(), held=(going,), port_in_doubt=True)
+    assert (writing.effects, writing.requeue_after) == ((), 0.1)
+    assert "PutPort" in names(decided(running(), held=(going,)))

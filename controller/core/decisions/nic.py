@@ -61,8 +61,8 @@ def decide(view: View, now: Seconds) -> Decision:
     bidder, held = view.leader, view.held
     if held.row is not None and _in_the_way(bidder, held, held.row):
         return Decision((DropPort(held.row),))
-    if held.row is not None and held.ip is None and view.port_in_doubt:
-        return Decision(requeue_after=SOON)  # the port may be gone with its IP and not be missed yet
+    if view.port_in_doubt and _ending(held):
+        return Decision(requeue_after=SOON)  # the port may be gone with its IP, or go with it, and not be missed yet
     try:
         decision = _serve(view, bidder, held, now)
     except Refused as refused:
@@ -82,6 +82,11 @@ def decide(view: View, now: Seconds) -> Decision:
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
     """What may send the pod to another subnet: whoever waits for anything is looked at again then."""
     return (*view.place.waits, ("namespace", bidder.object.metadata.namespace), ("default",))
+
+
+def _ending(held: Held) -> bool:
+    """True for a port whose IP goes or is gone."""
+    return held.row is not None if held.ip is None else held.ip.metadata.deleting
 
 
 def _in_the_way(bidder: Bidder, held: Held, row: PortRow) -> bool:
