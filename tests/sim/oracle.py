@@ -81,7 +81,7 @@ class Oracle:
                 found.setdefault(spot, set()).add(grant.name)
         for (_, name), ip in self.store.docs[Kind.IP].items():
             if finalizers(ip) and not ours(ip):
-                texts = (spec(ip).get("v4IpAddress"), spec(ip).get("v6IpAddress"))
+                texts = (spec(ip).get("v4IpAddress"), spec(ip).get("v6IpAddress"), spec(ip).get("ipAddress"))
                 addresses = (*split(",".join(filter(None, texts))), *filter(None, [spec(ip).get("macAddress")]))
                 for address in addresses:
                     found.setdefault(Spot(spec(ip).get("subnet", ""), address), set()).add(name)

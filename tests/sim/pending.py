@@ -153,7 +153,7 @@ class Judge:
     def _conditions(self, name: str, ip: Doc, users: list[Doc]) -> Iterator[str]:
         grant = self.book.grants[meta(ip)["uid"]]
         ready, in_use = _condition(ip, "Ready"), _condition(ip, "InUse")
-        rivals = any(len(self.book.owners(spot)) > 1 for spot in grant.spots)
+        rivals = any(self.oracle.others(spot, name) for spot in grant.spots)
         absent = self.store.get(Kind.SUBNET, "", grant.fields["subnet"]) is None
         if ready is None or (ready["status"] != "True" and not (absent or rivals)):
             yield f"reservation {name} is not Ready: {ip}"
