@@ -14,7 +14,7 @@ simulation's world.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from controller.core.effects import Body, NbEffect
     from controller.core.objects import Kind, Object, Seconds
-    from controller.core.rows import PortRow, SwitchRow
+    from controller.core.rows import AddressSetRow, PortRow, SwitchRow
 
 
 class PortError(Exception):
@@ -127,7 +127,7 @@ class Kube(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is in Northbound. `ports` and `switches` map names to rows, None for a row that is gone.
+    """What is in Northbound. `ports`, `switches` and `sets` map names to rows, None for a row that is gone.
 
     With `whole` the maps are everything there is (after each connect); otherwise they are changes. `seq` grows with
     every Rows; `epoch` grows with every whole one.
@@ -138,6 +138,7 @@ class Rows:
     whole: bool
     ports: Mapping[str, PortRow | None]
     switches: Mapping[str, SwitchRow | None]
+    sets: Mapping[str, AddressSetRow | None] = field(default_factory=dict)
 
 
 class Northbound(Protocol):

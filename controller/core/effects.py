@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from controller.core.catalogue import Message
     from controller.core.objects import Kind, Recorded, Seconds
-    from controller.core.rows import PortRow
+    from controller.core.rows import AddressSetRow, PortRow
 
 Body: TypeAlias = "Mapping[str, Any]"
 Topic: TypeAlias = tuple[str, ...]
@@ -78,6 +78,24 @@ class DropSwitch:
 
 
 @dataclass(frozen=True, slots=True)
+class PutAddressSet:
+    """Make the Address_Set of that name hold just this.
+
+    Guard: `was` is the row as it was seen, or None for create-only; the unique index on `name` arbitrates creation.
+    """
+
+    row: AddressSetRow
+    was: AddressSetRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DropAddressSet:
+    """Make an IPPool's Address_Set not exist. Absent is fine; one that is not that pool's any more is a Conflict."""
+
+    row: AddressSetRow
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     """Create an object; the name is the guard: AlreadyExists is a Conflict."""
 
@@ -121,7 +139,7 @@ class ConfirmGone:
     name: str
 
 
-NbEffect: TypeAlias = PutPort | DropPort | PutSwitch | DropSwitch
+NbEffect: TypeAlias = PutPort | DropPort | PutSwitch | DropSwitch | PutAddressSet | DropAddressSet
 KubeEffect: TypeAlias = Create | Patch | Delete
 Effect: TypeAlias = Promise | Withdraw | Remember | ConfirmGone | NbEffect | KubeEffect
 

@@ -9,6 +9,7 @@ POD_UID: Final = "pod-uid"  # our own external id: for which pod of this name th
 REQUESTED_CHASSIS: Final = "requested-chassis"
 ACTIVATION: Final = "activation-strategy"
 MANAGED_OPTIONS: Final = frozenset({REQUESTED_CHASSIS, ACTIVATION})  # of a port's options, these are ours to write
+IP_POOL: Final = "ippool"  # Kube-OVN's external id: of which IPPool an Address_Set is
 
 
 class PortRow(NamedTuple):
@@ -50,3 +51,21 @@ class SwitchRow(NamedTuple):
     name: str
     external_ids: tuple[tuple[str, str], ...] = ()
     uuid: str = ""
+
+
+class AddressSetRow(NamedTuple):
+    """An Address_Set: `addresses` as sorted texts, `external_ids` as sorted pairs; its name is unique."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    external_ids: tuple[tuple[str, str], ...] = ()
+    uuid: str = ""
+
+    @property
+    def pool(self) -> str:
+        """The IPPool that the row says it is of, or ""."""
+        return dict(self.external_ids).get(IP_POOL, "")
+
+    def is_of(self, pool: str) -> bool:
+        """True for the set of that IPPool; an older Kube-OVN wrote no vendor. No other set is ever touched."""
+        return self.pool == pool and dict(self.external_ids).get("vendor", VENDOR) == VENDOR

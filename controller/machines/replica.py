@@ -14,11 +14,11 @@ from controller.core.objects import Object
 if TYPE_CHECKING:
     from collections.abc import Callable, ValuesView
 
-    from controller.core.rows import PortRow, SwitchRow
+    from controller.core.rows import AddressSetRow, PortRow, SwitchRow
 
 V = TypeVar("V", bound=Object)
 Item = TypeVar("Item", bound=Hashable)
-Row = TypeVar("Row", "PortRow", "SwitchRow")
+Row = TypeVar("Row", "PortRow", "SwitchRow", "AddressSetRow")
 
 ObjKey: TypeAlias = tuple[str, str]
 Change: TypeAlias = tuple[ObjKey, V | None, V | None]
@@ -166,11 +166,12 @@ class Replica(Generic[V]):
 
 
 class PortReplica:
-    """Northbound's ports and switches by name, and ports by owner (external id `pod`, "namespace/podName")."""
+    """Northbound's ports, switches and address sets by name; ports by owner (external id `pod`, "namespace/name")."""
 
     def __init__(self) -> None:
         self._ports: dict[str, PortRow] = {}
         self._switches: dict[str, SwitchRow] = {}
+        self._sets: dict[str, AddressSetRow] = {}
         self._owners: _Index[str] = _Index()
         self._seq = self._epoch = 0
         self._synced = False
@@ -204,6 +205,20 @@ class PortReplica:
             self._owners.move(name, _owner(old), _owner(new))
         self._seq, self._epoch, self._synced = seq, epoch, self._synced or whole
         return port_changes, _patch(self._switches, switches, whole=whole)
+
+    def apply_sets(
+        self, sets: Mapping[str, AddressSetRow | None], *, whole: bool
+    ) -> list[tuple[str, AddressSetRow | None, AddressSetRow | None]]:
+        """Take in the address sets of the same Rows; return those that changed, each as (name, old, new)."""
+        return _patch(self._sets, sets, whole=whole)
+
+    def get_set(self, name: str) -> AddressSetRow | None:
+        """The address set of that name, if there is one."""
+        return self._sets.get(name)
+
+    def sets(self) -> ValuesView[AddressSetRow]:
+        """All address sets, other people's too."""
+        return self._sets.values()
 
     def get_port(self, name: str) -> PortRow | None:
         """The port of that name, if there is one."""

@@ -6,16 +6,18 @@ The queue is the only retrier: every PortError goes up to the worker (house.md).
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from controller.core.effects import (
     ConfirmGone,
     Create,
     Delete,
+    DropAddressSet,
     DropPort,
     DropSwitch,
     Patch,
     Promise,
+    PutAddressSet,
     PutPort,
     PutSwitch,
     Remember,
@@ -34,10 +36,13 @@ if TYPE_CHECKING:
     from controller.reconcilers.telemetry import Telemetry
 
 
+_IN_NORTHBOUND: Final = (PutPort, DropPort, PutSwitch, DropSwitch, PutAddressSet, DropAddressSet)
+
+
 def steps(effects: tuple[Effect, ...]) -> Iterator[tuple[NbEffect, ...] | KubeEffect | ConfirmGone | Remember]:
     """The effects in order but for those of the deciding moment; neighbours in Northbound are one transaction."""
     outward = [e for e in effects if not isinstance(e, (Promise, Withdraw))]
-    for in_northbound, run in groupby(outward, lambda e: isinstance(e, (PutPort, DropPort, PutSwitch, DropSwitch))):
+    for in_northbound, run in groupby(outward, lambda e: isinstance(e, _IN_NORTHBOUND)):
         if in_northbound:
             yield tuple(run)  # type: ignore[arg-type]
         else:

@@ -1,4 +1,4 @@
-"""ports.Northbound: a copy of two tables, told to one reader, and everybody's commits.
+"""ports.Northbound: a copy of three tables, told to one reader, and everybody's commits.
 
 `seq` and order. ovsdb-server flushes a client's updates before it sends it any reply, so when the reply to a commit
 is here its rows are too (tests/contract holds it to that). Rows that the reader has not taken are merged: one `seq` a
@@ -182,7 +182,7 @@ class NorthboundWire:
     # ---- what the reader gets
 
     def _announce(self) -> None:
-        if self._tables.changed_ports or self._tables.changed_switches:
+        if self._tables.changed:
             self._news.set()
 
     def _take(self) -> Rows | None:
@@ -190,16 +190,16 @@ class NorthboundWire:
         if self._whole:
             ports: Mapping[str, Any] = dict(tables.port_names)
             switches: Mapping[str, Any] = dict(tables.switch_names)
-        elif self.connected and (tables.changed_ports or tables.changed_switches):
-            ports, switches = tables.changed_ports, tables.changed_switches
+            sets: Mapping[str, Any] = dict(tables.set_names)
+        elif self.connected and tables.changed:
+            ports, switches, sets = tables.changed_ports, tables.changed_switches, tables.changed_sets
         else:
             return None
         whole, self._whole = self._whole, False
         tables.forget_changes()
         self._seq += 1
-        return Rows(self._seq, self._epoch, whole, ports, switches)
+        return Rows(self._seq, self._epoch, whole, ports, switches, sets)
 
     def _showing(self) -> int:
         """Tell the seq of the Rows that shows everything applied until now: the next one, unless all is taken."""
-        untold = self._whole or self._tables.changed_ports or self._tables.changed_switches
-        return self._seq + 1 if untold else self._seq
+        return self._seq + 1 if self._whole or self._tables.changed else self._seq

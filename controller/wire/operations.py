@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from controller.core.effects import DropPort, DropSwitch, PutPort, PutSwitch
-from controller.core.rows import POD_UID, VENDOR, PortRow
+from controller.core.effects import DropAddressSet, DropPort, DropSwitch, PutAddressSet, PutPort, PutSwitch
+from controller.core.rows import IP_POOL, POD_UID, VENDOR, AddressSetRow, PortRow
 from controller.ports import Conflict, Rejected
-from controller.wire.tables import PORTS, SWITCHES
+from controller.wire.tables import PORTS, SETS, SWITCHES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,6 +68,10 @@ class Draft:
                     if uuid in self._tables.switches:
                         part.operations.append(_wait(SWITCHES, _where(uuid), ["ports"], [{"ports": ["set", []]}]))
                         part.operations.append({"op": "delete", "table": SWITCHES, "where": _where(uuid)})
+                case PutAddressSet(row, was):
+                    self._put_set(part, row, was)
+                case DropAddressSet(row):
+                    self._drop_set(part, row)
                 case _:
                     assert_never(effect)  # type: ignore[arg-type]
         self._take(part)
@@ -140,6 +144,23 @@ class Draft:
         part.operations.append({"op": "insert", "table": SWITCHES, "uuid-name": ref[1], "row": row})
         part.switches[name] = ref
 
+    def _put_set(self, part: _Part, row: AddressSetRow, was: AddressSetRow | None) -> None:
+        if was is None:
+            part.operations.append({"op": "insert", "table": SETS, "row": _set_columns(row)})
+            return
+        if was.uuid not in self._tables.sets:
+            raise Conflict(f"address set {was.name} is gone")
+        old, new = _set_columns(was), _set_columns(row)
+        part.operations.append(_wait(SETS, _where(was.uuid), [*old], [old]))
+        part.operations.append({"op": "update", "table": SETS, "where": _where(was.uuid), "row": new})
+
+    def _drop_set(self, part: _Part, row: AddressSetRow) -> None:
+        """Drop it if it is still that pool's: the guard says "there is no such row of something else"."""
+        if row.uuid in self._tables.sets:
+            others = ["external_ids", "excludes", ["map", [[IP_POOL, row.pool]]]]
+            part.operations.append(_wait(SETS, [*_where(row.uuid), others], ["name"], []))
+            part.operations.append({"op": "delete", "table": SETS, "where": _where(row.uuid)})
+
     def _switch(self, part: _Part, name: str) -> Ref:
         """The switch to put a port in, guarded once: a mutate of a row that is gone would silently do nothing."""
         ref = self._switches.get(name) or part.switches.get(name)
@@ -163,6 +184,8 @@ def _check(effect: NbEffect) -> None:
             texts = (row.name, row.type, *row.addresses, *row.port_security, *pairs)
         case PutSwitch(name):
             texts = (name,)
+        case PutAddressSet(row):
+            texts = (row.name, *row.addresses, *chain.from_iterable(row.external_ids))
         case _:
             return
     text = "".join(texts)
@@ -193,6 +216,10 @@ def _columns(row: PortRow, wanted: Iterable[str] = ()) -> dict[str, Any]:
     if wanted:
         return {column: columns[column] for column in wanted}
     return {column: value for column, value in columns.items() if getattr(row, column)}
+
+
+def _set_columns(row: AddressSetRow) -> dict[str, Any]:
+    return {"name": row.name, "addresses": ["set", row.addresses], "external_ids": ["map", row.external_ids]}
 
 
 def _where(uuid: str) -> list[Any]:

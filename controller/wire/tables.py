@@ -1,17 +1,18 @@
-"""Our copy of Northbound: two tables by uuid and by name, changed by the row updates that the server sends."""
+"""Our copy of Northbound: three tables by uuid and by name, changed by the row updates that the server sends."""
 
 from __future__ import annotations
 
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from controller.core.rows import VENDOR, PortRow, SwitchRow
+from controller.core.rows import VENDOR, AddressSetRow, PortRow, SwitchRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PORTS: Final = "Logical_Switch_Port"
 SWITCHES: Final = "Logical_Switch"
+SETS: Final = "Address_Set"
 
 _STRING: Final = {"type": "string"}
 _STRINGS: Final = {"type": {"key": "string", "min": 0, "max": "unlimited"}}
@@ -29,6 +30,7 @@ COLUMNS: Final[dict[str, dict[str, Any]]] = {
         "options": _PAIRS,
     },
     SWITCHES: {"name": _STRING, "external_ids": _PAIRS},
+    SETS: {"name": _STRING, "addresses": _STRINGS, "external_ids": _PAIRS},
 }
 
 Update: TypeAlias = "Mapping[str, Any]"
@@ -45,6 +47,9 @@ class Tables:
         self._twins: dict[str, set[str]] = {}
         self.changed_ports: dict[str, PortRow | None] = {}
         self.changed_switches: dict[str, SwitchRow | None] = {}
+        self.sets: dict[str, AddressSetRow] = {}
+        self.set_names: dict[str, AddressSetRow] = {}
+        self.changed_sets: dict[str, AddressSetRow | None] = {}
 
     def clear(self) -> None:
         """Forget everything."""
@@ -52,7 +57,12 @@ class Tables:
 
     def forget_changes(self) -> None:
         """The changes so far are told, or of no interest."""
-        self.changed_ports, self.changed_switches = {}, {}
+        self.changed_ports, self.changed_switches, self.changed_sets = {}, {}, {}
+
+    @property
+    def changed(self) -> bool:
+        """True if there is something to tell."""
+        return bool(self.changed_ports or self.changed_switches or self.changed_sets)
 
     def apply(self, table: str, uuid: str, update: Update) -> None:
         """Apply one row update of monitor_cond (ovsdb-server(7)): initial, insert, modify, delete."""
@@ -60,6 +70,8 @@ class Tables:
             self._port(uuid, update)
         elif table == SWITCHES:
             self._switch(uuid, update)
+        elif table == SETS:
+            self._set(uuid, update)
 
     def _port(self, uuid: str, update: Update) -> None:
         old = self.ports.get(uuid)
@@ -95,6 +107,24 @@ class Tables:
         for row in (old, self.switches.get(uuid)):
             if row is not None:
                 self._elect(row.name, uuid, present=row is not old)
+
+    def _set(self, uuid: str, update: Update) -> None:
+        old = self.sets.pop(uuid, None)
+        fresh = _fresh(update)
+        row = None
+        if fresh is not None:
+            texts, ids = _strings(fresh.get("addresses")), _pairs(fresh.get("external_ids"))
+            row = AddressSetRow(fresh.get("name", ""), texts, ids, uuid)
+        elif old is not None and (diff := update.get("modify")) is not None:
+            texts = _toggled(old.addresses, _strings(diff.get("addresses")))
+            ids = _patched(old.external_ids, _pairs(diff.get("external_ids")))
+            row = AddressSetRow(diff.get("name", old.name), texts, ids, uuid)
+        # The same transaction may have given the name to another row, whose update came first.
+        if old is not None and self.set_names[old.name].uuid == uuid:
+            del self.set_names[old.name]
+            self.changed_sets[old.name] = None
+        if row is not None:
+            self.sets[uuid] = self.set_names[row.name] = self.changed_sets[row.name] = row
 
     def _elect(self, name: str, uuid: str, *, present: bool) -> None:
         """Logical_Switch.name is not unique: of twins, the one that Kube-OVN made stands for the name."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.core.effects import DropPort, DropSwitch, NbEffect, PutPort, PutSwitch
-from controller.core.rows import POD_UID, VENDOR, PortRow
+from controller.core.effects import DropAddressSet, DropPort, DropSwitch, NbEffect, PutAddressSet, PutPort, PutSwitch
+from controller.core.rows import IP_POOL, POD_UID, VENDOR, AddressSetRow, PortRow
 from controller.ports import Conflict, Unavailable, World
 from tests.contract.worlds import Law, Laws, Mirror, Poke, mirror, within
 
@@ -215,6 +215,59 @@ async def of_two_updates_of_one_row_one_wins(world: World, poke: Poke) -> None:
         assert [type(a) for n, a in enumerate(answers) if n not in winners] == [Conflict] * 3
         await seen.shows(max(a for a in answers if isinstance(a, int)))
         assert seen.ports[name].addresses == (str(winners[0]),)
+
+
+def pool_set(name: str, *addresses: str, pool: str = "blue") -> AddressSetRow:
+    return AddressSetRow(name, tuple(sorted(addresses)), ((IP_POOL, pool), ("vendor", VENDOR)))
+
+
+@law
+async def an_address_set_is_made_changed_and_dropped(world: World, poke: Poke) -> None:
+    async with mirror(world.northbound) as seen:
+        name = poke.name("set").replace("-", ".")
+        wanted = pool_set(name, "10.0.0.4/30", "10.0.0.9")
+        await commit(world, seen, PutAddressSet(wanted))
+        was = seen.sets[name]
+        assert was._replace(uuid="") == wanted
+        assert was.uuid
+        for addresses in (("10.0.0.10", "10.0.0.9"), (), ("fd00::/125",)):
+            new = was._replace(addresses=addresses, external_ids=(*was.external_ids, ("x", "ü")))
+            await commit(world, seen, PutAddressSet(new, seen.sets[name]))
+            assert seen.sets[name] == new
+        await commit(world, seen, DropAddressSet(seen.sets[name]))
+        assert name not in seen.sets
+        await commit(world, seen, DropAddressSet(was))
+
+
+@law
+async def an_address_set_of_somebody_else_stays_whole(world: World, poke: Poke) -> None:
+    async with mirror(world.northbound) as seen:
+        name = poke.name("set").replace("-", ".")
+        await commit(world, seen, PutAddressSet(pool_set(name, "10.0.0.1")))
+        was = seen.sets[name]
+        with pytest.raises(Conflict):
+            await world.northbound.commit((PutAddressSet(pool_set(name, "10.0.0.2")),))
+        await commit(world, seen, PutAddressSet(pool_set(name, "10.0.0.3", pool="red"), was))
+        with pytest.raises(Conflict):
+            await world.northbound.commit((PutAddressSet(was._replace(addresses=()), was),))
+        with pytest.raises(Conflict):
+            await world.northbound.commit((DropAddressSet(was),))
+        await commit(world, seen, PutSwitch(poke.name("later")))
+        assert seen.sets[name] == pool_set(name, "10.0.0.3", pool="red")._replace(uuid=was.uuid)
+        await commit(world, seen, DropAddressSet(seen.sets[name]))
+        with pytest.raises(Conflict):
+            await world.northbound.commit((PutAddressSet(was, was),))
+
+
+@law
+async def an_address_sets_name_may_go_to_another_row_in_one_transaction(world: World, poke: Poke) -> None:
+    async with mirror(world.northbound) as seen:
+        name = poke.name("set").replace("-", ".")
+        await commit(world, seen, PutAddressSet(pool_set(name, "10.0.0.1")))
+        was = seen.sets[name]
+        await commit(world, seen, DropAddressSet(was), PutAddressSet(pool_set(name, "10.0.0.2")))
+        assert seen.sets[name].addresses == ("10.0.0.2",)
+        assert seen.sets[name].uuid != was.uuid
 
 
 @law

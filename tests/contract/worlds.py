@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from controller.core.effects import Body
 from controller.core.objects import Kind
-from controller.core.rows import PortRow, SwitchRow
+from controller.core.rows import AddressSetRow, PortRow, SwitchRow
 from controller.ports import Change, Kube, Northbound, PortError, World
 
 T = TypeVar("T")
@@ -138,6 +138,7 @@ class Mirror:
         self._news = asyncio.Event()
         self.ports: dict[str, PortRow] = {}
         self.switches: dict[str, SwitchRow] = {}
+        self.sets: dict[str, AddressSetRow] = {}
         self.seq = self.epoch = 0
         self._task = asyncio.create_task(self._follow())
 
@@ -149,6 +150,7 @@ class Mirror:
                 if rows.whole:
                     self.ports.clear()
                     self.switches.clear()
+                    self.sets.clear()
                     assert None not in rows.ports.values(), "a whole Rows tells only what there is"
                 for name, port in rows.ports.items():
                     assert port is None or port.name == name
@@ -157,6 +159,10 @@ class Mirror:
                 for name, switch in rows.switches.items():
                     self.switches.pop(name, None)
                     self.switches |= {name: switch} if switch else {}
+                for name, found in rows.sets.items():
+                    assert found is None or found.name == name
+                    self.sets.pop(name, None)
+                    self.sets |= {name: found} if found else {}
                 self.seq, self.epoch = rows.seq, rows.epoch
                 self._news.set()
         finally:

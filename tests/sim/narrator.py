@@ -31,7 +31,7 @@ def narrate(universe: SimWorld, text: str) -> None:
         tell(f"      {commit.by} wrote {commit.kind} {commit.name} v{commit.version}: {change}")
 
     def transacted(change: Transaction) -> None:
-        for name, (old, new) in (*change.ports.items(), *change.switches.items()):
+        for name, (old, new) in (*change.ports.items(), *change.switches.items(), *change.sets.items()):
             tell(f"      {change.by} wrote row {name}: {old} -> {new}")
 
     universe.traffic.witness.insert(0, sent)

@@ -7,8 +7,8 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from controller.core.effects import DropPort, DropSwitch, PutPort, PutSwitch
-from controller.core.rows import POD_UID, VENDOR, PortRow, SwitchRow
+from controller.core.effects import DropAddressSet, DropPort, DropSwitch, PutAddressSet, PutPort, PutSwitch
+from controller.core.rows import POD_UID, VENDOR, AddressSetRow, PortRow, SwitchRow
 from controller.ports import Conflict, Northbound, PortError, Rows, Unavailable
 from tests.sim.network import REQUEST_LIMIT
 
@@ -30,19 +30,21 @@ class Transaction:
     by: str
     ports: dict[str, tuple[PortRow | None, PortRow | None]]
     switches: dict[str, tuple[SwitchRow | None, SwitchRow | None]]
+    sets: dict[str, tuple[AddressSetRow | None, AddressSetRow | None]] = field(default_factory=dict)
 
 
 @dataclass
 class Tables:
-    """The content: ports by name, switches by uuid, and which port is in which switch."""
+    """The content: ports and address sets by name, switches by uuid, and which port is in which switch."""
 
     ports: dict[str, PortRow] = field(default_factory=dict)
     switches: dict[str, SwitchRow] = field(default_factory=dict)
     parent: dict[str, str] = field(default_factory=dict)
+    sets: dict[str, AddressSetRow] = field(default_factory=dict)
 
     def copy(self) -> Tables:
         """A copy to try a transaction on."""
-        return Tables(dict(self.ports), dict(self.switches), dict(self.parent))
+        return Tables(dict(self.ports), dict(self.switches), dict(self.parent), dict(self.sets))
 
     def switch(self, name: str) -> str:
         """The uuid of a switch of that name, or ""."""
@@ -83,8 +85,11 @@ class Database:
         uuids = sorted(before.switches.keys() | draft.switches.keys())
         changes = [(before.switches.get(u), draft.switches.get(u)) for u in uuids]
         switches = {(old or new or SwitchRow("")).name: (old, new) for old, new in changes if old != new}
-        if ports or switches:
-            change = Transaction(self.tick(), by, ports, switches)
+        names = sorted(before.sets.keys() | draft.sets.keys())
+        pairs = {name: (before.sets.get(name), draft.sets.get(name)) for name in names}
+        sets = {name: (old, new) for name, (old, new) in pairs.items() if old != new}
+        if ports or switches or sets:
+            change = Transaction(self.tick(), by, ports, switches, sets)
             self.log.append(change)
             for look in self.witness:
                 look(change)
@@ -114,8 +119,26 @@ class Database:
                 if uuid in draft.parent.values():
                     raise Conflict(f"switch {uuid} has ports")
                 draft.switches.pop(uuid, None)
+            case PutAddressSet(row, was):
+                self._put_set(draft, row, was)
+            case DropAddressSet(row):
+                self._drop_set(draft, row)
             case _:
                 assert_never(effect)
+
+    def _put_set(self, draft: Tables, row: AddressSetRow, was: AddressSetRow | None) -> None:
+        found = draft.sets.get(row.name)
+        if found != was:
+            raise Conflict(f"address set {row.name} is {found}, not {was}")
+        draft.sets[row.name] = row._replace(uuid=was.uuid if was is not None else self._uuid())
+
+    @staticmethod
+    def _drop_set(draft: Tables, row: AddressSetRow) -> None:
+        found = draft.sets.get(row.name)
+        if found is not None and found.uuid == row.uuid:
+            if found.pool != row.pool:
+                raise Conflict(f"address set {row.name} is {found.pool}'s by now")
+            del draft.sets[row.name]
 
     def _put_port(self, draft: Tables, row: PortRow, was: PortRow | None) -> None:
         switch = draft.switch(row.switch)
@@ -189,7 +212,7 @@ class SimNorthbound(Northbound):
         at = len(database.log)
         tables = database.tables
         await network.pause(self._process, network.delay())
-        yield Rows(seq, epoch, True, dict(tables.ports), _by_name(tables))
+        yield Rows(seq, epoch, True, dict(tables.ports), _by_name(tables), dict(tables.sets))
         while self._connected:
             self._wake.clear()
             if at == len(database.log):
@@ -278,7 +301,7 @@ def _settle(answer: asyncio.Future[int], result: Any) -> None:
 
 
 def _names(effects: tuple[NbEffect, ...]) -> str:
-    return ",".join(e.row.name if isinstance(e, PutPort | DropPort) else e.name for e in effects)
+    return ",".join(e.name if isinstance(e, PutSwitch | DropSwitch) else e.row.name for e in effects)
 
 
 def _by_name(tables: Tables) -> dict[str, SwitchRow | None]:
@@ -288,9 +311,11 @@ def _by_name(tables: Tables) -> dict[str, SwitchRow | None]:
 def _rows(news: list[Transaction], epoch: int, database: Database) -> Rows:
     ports: dict[str, PortRow | None] = {}
     switches: dict[str, SwitchRow | None] = {}
+    sets: dict[str, AddressSetRow | None] = {}
     for change in news:
         ports |= {name: after for name, (_, after) in change.ports.items()}
         switches |= {name: after for name, (_, after) in change.switches.items()}
+        sets |= {name: after for name, (_, after) in change.sets.items()}
     remaining = _by_name(database.tables)
     switches = {name: row or remaining.get(name) for name, row in switches.items()}
-    return Rows(news[-1].seq, epoch, False, ports, switches)
+    return Rows(news[-1].seq, epoch, False, ports, switches, sets)

@@ -184,7 +184,7 @@ class SimWorld:
 
     def _transacted(self, change: Transaction) -> None:
         self.writes += 1
-        self._note("nb", change.seq, change.by, change.ports, change.switches)
+        self._note("nb", change.seq, change.by, change.ports, change.switches, change.sets)
 
     def _counted(self, request: Request) -> None:
         if request.kind != Kind.LEASE:
