@@ -47,6 +47,10 @@ class Reason(StrEnum):
     SUBNET_IN_USE = "SubnetInUse"
     ADDRESSES_OUTSIDE_CIDR = "AddressesOutsideCIDR"
     NO_ERROR = "NoError"
+    POOL_NOT_FOUND = "IPPoolNotFound"
+    POOL_READY = "UpdateIPAMSucceeded"
+    POOL_FAILED = "UpdateIPAMFailed"
+    ADDRESS_SET_FAILED = "ReconcileAddressSetFailed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             "the address asked for is not in the subnet's CIDR",
             cidr="{address} is not in {cidr} of subnet {subnet}",
             family="subnet {subnet} has no {family} addresses, so {address} cannot be given",
+            ip_family="subnet {subnet} has no {family} addresses, and the pod asks for them only: "
+            "change its annotation ovn.kubernetes.io/ip_family",
         ),
         Reason.ADDRESS_NOT_USABLE: _entry(
             "IP Pod",
@@ -137,6 +143,7 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             held="{address} in subnet {subnet} belongs to {owner}",
             cooling="{address} in subnet {subnet} was released a moment ago and is free again in {seconds} s",
             list="no address of the list {addresses} is free in subnet {subnet}",
+            short="the list {addresses} has {count} entries, and none for the pod with ordinal {ordinal}",
         ),
         Reason.MAC_CONFLICT: _entry(
             "IP Pod",
@@ -150,6 +157,11 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             "no free address is left; served in order of waiting as soon as one comes free",
             full="subnet {subnet} has no free {family} address left",
             queued="subnet {subnet} has no free address for this one yet: others have waited longer",
+            pool_full="pool {pool} of subnet {subnet} has no free {family} address left",
+            pool_queued="pool {pool} of subnet {subnet} has no free address for this one yet: "
+            "others have waited longer",
+            pool_lacks="pool {pool} of subnet {subnet} has no {family} addresses at all: add some, or ask for the "
+            "other family by the annotation ovn.kubernetes.io/ip_family",
         ),
         Reason.ATTRIBUTE_CHANGE_REFUSED: _entry(
             "IP",
@@ -239,7 +251,37 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             "addresses that are in use lie outside the Subnet's CIDR; they are kept",
             users="{count} addresses in use are outside {cidr}: {users}",
         ),
-        Reason.NO_ERROR: _entry("Subnet", "Normal", "an earlier error is gone", ok="no error"),
+        Reason.NO_ERROR: _entry("Subnet IPPool", "Normal", "an earlier error is gone", ok="no error"),
+        Reason.POOL_NOT_FOUND: _entry(
+            "Pod",
+            "Warning",
+            "the IPPool that the pod or its namespace names is not there or not usable; heals by itself when it is",
+            absent="IPPool {pool} does not exist",
+            deleting="IPPool {pool} is being deleted",
+            invalid="IPPool {pool} cannot be used: {why}",
+            elsewhere="IPPool {pool} is in subnet {actual}, the pod is in subnet {subnet}: correct one of its "
+            "annotations ovn.kubernetes.io/ip_pool and ovn.kubernetes.io/logical_switch",
+            none="no pool of the namespace can be used: of {pools} none exists in subnet {subnets} without an error",
+        ),
+        Reason.POOL_READY: _entry("IPPool", "Normal", "addresses can be given out", ok="the pool is in use"),
+        Reason.POOL_FAILED: _entry(
+            "IPPool",
+            "Warning",
+            "the pool, or a part of it, cannot be used; what can be read of it stays out of the default pool",
+            object="the object cannot be read: {why}",
+            item="spec.ips: {why}",
+            outside="spec.ips: {items} is not in {cidr} of subnet {subnet}; the rest is in use",
+            overlap="{address} belongs to IPPool {other} already: take it out of one of them",
+            subnet="{why}",
+        ),
+        Reason.ADDRESS_SET_FAILED: _entry(
+            "IPPool",
+            "Warning",
+            "spec.enableAddressSet is true and the Address_Set cannot be made; addresses are given out all the same",
+            name="the name {name} is none for an address set: it must begin with a letter",
+            taken="an address set of somebody else has the name {name}",
+            mixed="{why}",
+        ),
     }
 )
 

@@ -31,9 +31,22 @@ def address_topic(subnet: str, address: Address) -> Topic:
     return ("address", subnet, format_address(address))
 
 
-def space_topic(subnet: str) -> Topic:
-    """Fires when any address of the subnet comes free, and when the subnet's plan changes."""
-    return ("space", subnet)
+def space_topic(subnet: str, pool: str = "", family: Family | None = None) -> Topic:
+    """Fires when any address of the pool (`""`: the default one) comes free, and when the subnet's plan changes.
+
+    With a family it is the line of those who want that one only of a dual-stack subnet: who wants both must not keep
+    them from what is of no use to it.
+    """
+    if family is not None:
+        return ("space", subnet, pool, FAMILY_NAME[family])
+    return ("space", subnet, pool) if pool else ("space", subnet)
+
+
+def line_of(plan: SubnetPlan, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> Topic:
+    """Where to stand in line for a dynamic address of each of these families of the subnet."""
+    wanted = [family for family in plan.families if family in families]
+    whole = len(wanted) in (0, len(plan.families))
+    return space_topic(plan.name, pool) if whole else space_topic(plan.name, pool, wanted[0])
 
 
 def plan_topic(subnet: str) -> Topic:
@@ -48,11 +61,15 @@ def mac_topic(mac: int) -> Topic:
 
 @dataclass(frozen=True, slots=True)
 class FamilyPlan:
-    """What one family of a subnet has to give; `excluded` includes the gateway."""
+    """What one family of a subnet has to give; `excluded` includes the gateway.
+
+    `pools` are the named pools with the addresses that they have here: disjoint, for each address has one pool.
+    """
 
     cidr: Cidr
     gateway: int | None
     excluded: RangeSet
+    pools: tuple[tuple[str, RangeSet], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +90,15 @@ class SubnetPlan:
         """The families it has, IPv4 first."""
         return tuple(family for family in FAMILIES if self.family(family) is not None)
 
+    @property
+    def pools(self) -> frozenset[str]:
+        """The names of its pools, the default one left out."""
+        return frozenset(name for family in FAMILIES if (one := self.family(family)) for name, _ in one.pools)
+
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What a port asks for; `patient` when others have waited longer for this subnet."""
+    """What a port asks for; `patient` when others have waited longer for this pool of the subnet."""
 
     port: str
     v4: int | None = None
@@ -85,6 +107,7 @@ class Want:
     families: tuple[Family, ...] = FAMILIES
     dice: int = 0
     patient: bool = False
+    pool: str = ""  # what is not named comes from this pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +219,8 @@ class Book(Protocol):
     def released(self, subnet: str, address: Address) -> Release | None:
         """The last release of this address, if nobody holds it now."""
 
-    def next_free(self, subnet: str, family: Family, now: float) -> int | None:
-        """The dynamic address whose turn it is: the lowest never-used one, then the longest-released one."""
+    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
+        """The pool's address whose turn it is: the lowest never-used one, then the longest-released one."""
 
 
 class _Case(NamedTuple):
@@ -308,24 +331,35 @@ def _fill(case: _Case, kept: Held, given: dict[Family, int]) -> dict[Family, int
     """Give every wanted family that was not asked for what the port has, else what is free."""
     wanted = _wanted(case)
     if case.plan.families and case.want.families and not wanted and not given:
-        return _exhausted(case, case.want.families[0])
+        return _without_family(case, case.want.families[0])
     for family in wanted:
         if family not in given:
             mine = kept.v4 if family == 4 else kept.v6
-            value = mine if mine is not None else case.book.next_free(case.plan.name, family, case.now)
+            value = mine if mine is not None else _next_free(case, family)
             if value is None or (mine is None and case.want.patient):
                 return _exhausted(case, family, queued=value is not None)
             given[family] = value
     return given
 
 
+def _next_free(case: _Case, family: Family) -> int | None:
+    return case.book.next_free(case.plan.name, family, case.now, case.want.pool)
+
+
+def _without_family(case: _Case, family: Family) -> Refusal:
+    message = say(Reason.ADDRESS_OUT_OF_RANGE, "ip_family", subnet=case.plan.name, family=FAMILY_NAME[family])
+    return Refusal(message, (plan_topic(case.plan.name),))
+
+
 def _exhausted(case: _Case, family: Family, *, queued: bool = False) -> Refusal:
-    message = (
-        say(Reason.SUBNET_EXHAUSTED, "queued", subnet=case.plan.name)
-        if queued
-        else say(Reason.SUBNET_EXHAUSTED, "full", subnet=case.plan.name, family=FAMILY_NAME[family])
-    )
-    return Refusal(message, (space_topic(case.plan.name),))
+    name, pool, text = case.plan.name, case.want.pool, "queued" if queued else "full"
+    line = line_of(case.plan, pool, case.want.families)
+    if pool:
+        one = case.plan.family(family)
+        lacks = one is None or pool not in dict(one.pools)
+        text, line = ("pool_lacks", plan_topic(name)) if lacks else (f"pool_{text}", line)
+    message = say(Reason.SUBNET_EXHAUSTED, text, subnet=name, pool=pool, family=FAMILY_NAME[family])
+    return Refusal(message, (line,))
 
 
 def _choose_mac(case: _Case, kept: int | None, said: int | None) -> int | Refusal:

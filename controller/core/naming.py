@@ -20,6 +20,7 @@ VIP_ANNOTATION: Final = PREFIX + "vip"
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
 COOLDOWN: Final = "keepip.io/cooldown"
+BOUND: Final = "keepip.io/bound"  # on a namespace: what of its annotations we wrote, `subnet/x,ippool/y`
 CUT_OFF: Final = "keepip.io/cut-off"
 OWNER_UID: Final = "keepip.io/owner-uid"  # on an IP: for which StatefulSet or VM of that name it was made
 DEFAULT_VPC: Final = "ovn-cluster"
@@ -93,6 +94,12 @@ def set_uid(pod: Pod) -> str:
     """The uid of the StatefulSet that made the pod, "" for any other pod."""
     sts = _controller_of(pod, "StatefulSet", "apps/") if pod_type(pod) == "StatefulSet" else None
     return sts.uid if sts else ""
+
+
+def set_name(pod: Pod) -> str:
+    """The name of the StatefulSet that made the pod, "" for any other pod."""
+    sts = _controller_of(pod, "StatefulSet", "apps/") if pod_type(pod) == "StatefulSet" else None
+    return sts.name if sts else ""
 
 
 def pod_ordinal(pod: Pod) -> int | None:

@@ -47,6 +47,13 @@ class RangeSet:
             return self._intervals[index][1]
         return None
 
+    def next_from(self, value: int) -> int | None:
+        """The lowest integer of the set that is not below `value`; None if there is none."""
+        index = bisect_right(self._intervals, (value, inf)) - 1
+        if index >= 0 and value <= self._intervals[index][1]:
+            return value
+        return self._intervals[index + 1][0] if index + 1 < len(self._intervals) else None
+
     def __iter__(self) -> Iterator[Interval]:
         """The intervals in ascending order."""
         return iter(self._intervals)

@@ -14,15 +14,17 @@ from controller.core import naming
 from controller.core.addresses import Address, Cidr, format_address
 from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions.namespace import lists
-from controller.core.decisions.placement import Place
+from controller.core.decisions.placement import Place, Seat
 from controller.core.decisions.subnet import Layout, layout_of
 from controller.core.ipam import FAMILIES
+from controller.machines.pools import Pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from controller.core.addresses import Family
     from controller.core.ipam import SubnetPlan
+    from controller.core.neighbours import Pool
     from controller.core.objects import Namespace, Subnet
 
 _Span = tuple[int, int, str]  # network, broadcast, subnet: disjoint within one list, so sorted by both ends
@@ -34,6 +36,7 @@ class _Known:
     subnet: Subnet
     layout: Layout | Message
     overlap: Message | None = None
+    plan: SubnetPlan | None = None  # the layout's, with the pools in it
 
 
 @dataclass(slots=True)
@@ -41,7 +44,8 @@ class Atlas:
     """All Subnets by name, and the indexes over them."""
 
     switches: Callable[[str], bool] = lambda _name: True
-    has_room: Callable[[str, Family], bool] = lambda _name, _family: True
+    has_room: Callable[[str, Family, str], bool] = lambda _name, _family, _pool: True
+    pools: Pools = field(default_factory=Pools)
     _known: dict[str, _Known] = field(default_factory=dict)
     _spans: dict[_Area, list[_Span]] = field(default_factory=dict)
     _refused_by: dict[str, set[str]] = field(default_factory=dict)
@@ -61,7 +65,20 @@ class Atlas:
             self._index(name, subnet)
         for one in self._by_age(changed):
             changed |= self._judge(one)
+        self._divide(name)
         return changed
+
+    def put_pool(self, name: str, pool: Pool | None) -> set[str]:
+        """Take in the IPPool as it is now (None: gone); answer the subnets whose plan may have changed."""
+        touched = self.pools.put(name, pool)
+        for subnet in touched:
+            self._divide(subnet)
+        return touched
+
+    def _divide(self, name: str) -> None:
+        known = self._known.get(name)
+        if known is not None and isinstance(known.layout, Layout):
+            known.plan = self.pools.divide(known.layout.plan)
 
     def put_node(self, node: str, addresses: Iterable[Address]) -> None:
         """A node's own addresses: a subnet that is not validated yet may not contain them."""
@@ -211,8 +228,27 @@ class Atlas:
             bad = say(Reason.SUBNET_NOT_FOUND, "deleting", subnet=name)
         elif bad is not None:
             bad = say(Reason.SUBNET_NOT_FOUND, "invalid", subnet=name, why=bad.text)
-        shape = known.layout.plan if isinstance(known.layout, Layout) else None
+        shape = known.plan
         return Place(name, known.subnet, shape if bad is None else None, switch, bad, shape)
+
+    def seat(self, name: str) -> Seat:
+        """The IPPool as those who want an address of it see it, also when it does not exist."""
+        pool = self.pools.get(name)
+        if pool is None:
+            return Seat(name, "", say(Reason.POOL_NOT_FOUND, "absent", pool=name))
+        subnet = pool.spec.subnet
+        if pool.metadata.deleting:
+            return Seat(name, subnet, say(Reason.POOL_NOT_FOUND, "deleting", pool=name))
+        fault = self.pools.fault(name)
+        if fault is not None:
+            return Seat(name, subnet, say(Reason.POOL_NOT_FOUND, "invalid", pool=name, why=fault.text))
+        return Seat(name, subnet)
+
+    def complaint(self, name: str) -> Message | None:
+        """What is to be corrected about the IPPool, or about its subnet; raises KeyError for an unknown one."""
+        own, pool = self.pools.complaint(name), self.pools.get(name)
+        place = self.place(pool.spec.subnet if pool is not None else "")
+        return say(Reason.POOL_FAILED, "subnet", why=place.problem.text) if place.problem is not None else own
 
     def listing(self, namespace: Namespace) -> tuple[str, ...]:
         """Names of the subnets that list or select the namespace, sorted; only those with selectors are looked at."""
@@ -227,10 +263,11 @@ class Atlas:
         """The subnet with spec.default true, else `ovn-default`."""
         return min(self._defaults, default=naming.DEFAULT_SUBNET)
 
-    def room(self, name: str) -> bool:
-        """True if each family of the subnet has a free address now."""
+    def room(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
+        """True if each of these families that the subnet has has a free address in that pool now."""
         plan = self.plan(name)
-        return plan is not None and all(self.has_room(name, family) for family in plan.families)
+        wanted = [family for family in plan.families if family in families] if plan else []
+        return bool(wanted) and all(self.has_room(name, family, pool) for family in wanted)
 
     def containing(self, address: Address) -> tuple[str, ...]:
         """Every usable subnet whose CIDR has the address: for records that do not say where they are."""

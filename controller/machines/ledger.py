@@ -4,6 +4,7 @@ The laws (contract §2):
 * an address that any record names is never given to anyone else, whatever the Subnet says meanwhile;
 * a claim ends only by the record that made it: `put` under one (source, key) touches no other record's claim;
 * a promise ends when a port or IP record keeps it, or when it is put away; there is no other memory of ours;
+* an address of a named pool is given only to who asks for that pool, or for that address;
 * `choose`, `put` and every question but `usage` cost the same with ten addresses and with a million.
 """
 
@@ -73,6 +74,7 @@ class Ledger:
         self._claims: dict[str, tuple[_Claim, ...]] = {}  # port -> which records name it, the most trusted first
         self._rooms: dict[str, _Room] = {}
         self._touched: set[str] = set()
+        self._touched_pools: set[str] = set()
         self._dormant: OrderedDict[str, _Room] = OrderedDict()
         self._macs: Claims[int] = Claims()
         self._nodes: dict[str, tuple[Address, ...]] = {}
@@ -127,6 +129,11 @@ class Ledger:
         touched, self._touched = self._touched, set()
         return touched
 
+    def drain_touched_pools(self) -> set[str]:
+        """The named pools of which an address was taken or let go since the last call."""
+        touched, self._touched_pools = self._touched_pools, set()
+        return touched
+
     # -- what `choose` asks ------------------------------------------------------------------------
 
     def holders(self, subnet: str, address: Address) -> tuple[str, ...]:
@@ -155,10 +162,10 @@ class Ledger:
         room = self._rooms.get(subnet) or self._dormant.get(subnet)
         return room.shelf(address.family).release_of(address.value) if room else None
 
-    def next_free(self, subnet: str, family: Family, now: float) -> int | None:
-        """The dynamic address whose turn it is; None when there is none, or no plan."""
+    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
+        """The dynamic address of that pool whose turn it is; None when there is none, or no plan."""
         room = self._rooms.get(subnet)
-        return room.shelf(family).next_free(now, room.plan.cooldown) if room and room.plan else None
+        return room.shelf(family).next_free(now, room.plan.cooldown, pool) if room and room.plan else None
 
     # -- what everybody else asks ------------------------------------------------------------------
 
@@ -202,10 +209,21 @@ class Ledger:
         room = self._rooms.get(subnet)
         return {family: room.shelf(family).counts() for family in room.families()} if room else {}
 
-    def free_count(self, subnet: str, family: Family) -> int:
-        """How many dynamic addresses are left."""
+    def free_count(self, subnet: str, family: Family, pool: str = "") -> int:
+        """How many dynamic addresses that pool of the subnet has left, in O(1)."""
         room = self._rooms.get(subnet)
-        return room.shelf(family).counts().available if room else 0
+        return room.shelf(family).free(pool) if room else 0
+
+    def pool_usage(self, subnet: str, pool: str) -> dict[Family, Usage]:
+        """One snapshot per family of a named pool, empty without a plan. O(n log n)."""
+        room = self._rooms.get(subnet)
+        plan = room.plan if room else None
+        return {family: room.shelf(family).pool_usage(pool) for family in plan.families} if room and plan else {}
+
+    def pool_of(self, subnet: str, address: Address) -> str:
+        """The named pool that has the address; "" for the default one."""
+        room = self._rooms.get(subnet)
+        return room.shelf(address.family).pool_of(address.value) if room else ""
 
     def users(self, subnet: str) -> Collection[str]:
         """A live view of the ports that any record places in the subnet, in order of first coming; `len` is O(1)."""
@@ -235,6 +253,7 @@ class Ledger:
         room.users[record.port] = room.users.get(record.port, 0) + 1
         for address in record.addresses:
             room.shelf(address.family).hold(address.value, record.port)
+            self._touch_pool(room, address)
         if record.mac is not None:
             self._macs.add(record.mac, record.port)
 
@@ -243,6 +262,7 @@ class Ledger:
         room = self._rooms[record.subnet]
         for address in record.addresses:
             self._let_go(record, room.shelf(address.family), address, now)
+            self._touch_pool(room, address)
         if record.mac is not None and self._macs.remove(record.mac, record.port):
             self._freed[mac_topic(record.mac)] = None
         room.users[record.port] -= 1
@@ -250,12 +270,16 @@ class Ledger:
             del room.users[record.port]
         self._tidy(record.subnet)
 
+    def _touch_pool(self, room: _Room, address: Address) -> None:
+        if pool := room.shelf(address.family).pool_of(address.value):
+            self._touched_pools.add(pool)
+
     def _let_go(self, record: Record, shelf: Shelf, address: Address, now: float) -> None:
         if shelf.let_go(address.value, record.port, now):
             # Also while others hold it: it may have been the last other one that somebody waits for.
             self._freed[address_topic(record.subnet, address)] = None
             if shelf.is_free(address.value):
-                self._freed[space_topic(record.subnet)] = None
+                self._freed[space_topic(record.subnet, shelf.pool_of(address.value))] = None
 
     def _index(self, port: str, claim: _Claim, names_it: bool) -> None:  # noqa: FBT001 - one caller, above
         claims = self._claims.get(port, ())
@@ -314,12 +338,14 @@ class Ledger:
                 self._dormant.popitem(last=False)
 
     def _adopt(self, subnet: str, room: _Room, plan: SubnetPlan | None) -> None:
+        pools = {*(room.plan.pools if room.plan else ()), *(plan.pools if plan else ())}
         room.plan = plan
         for family in FAMILIES:
             one = plan.family(family) if plan else None
             room.shelf(family).adopt(one, [address.value for address in self._barred if one and address in one.cidr])
         self._freed[plan_topic(subnet)] = None
-        self._freed[space_topic(subnet)] = None
+        for pool in ("", *sorted(pools)):
+            self._freed[space_topic(subnet, pool)] = None
 
     def _rebuild_around(self, addresses: Iterable[Address]) -> None:
         for subnet, address, room in self._rooms_with(addresses):

@@ -1,6 +1,7 @@
 """Who waits for what, in order of waiting, so that what comes free goes to those who have waited longest.
 
-A topic is what a key waits for; `("space", subnet)` is room in a subnet, and only that is rationed:
+A topic is what a key waits for; one that begins with "space" is room (in a subnet, in a pool of it, for one family),
+and only that is rationed:
 
 * fire(topic, budget) says that `budget` addresses are free. It gives the oldest keys a *grant* each, the right to take
   one address now, until as many grants are out as there are addresses, and wakes those who got one.
@@ -222,7 +223,7 @@ class Waiting(Generic[K]):
     def fire(self, topic: Topic, budget: int | None = None) -> list[K]:
         """Return the keys to be run because of this topic, oldest first, at most `budget`.
 
-        For room in a subnet `budget` is how much of it there is now. Grants that are out count against it, for those
+        For room `budget` is how much of it there is now. Grants that are out count against it, for those
         keys are under way; parked keys are passed over, for they come by themselves.
         """
         line = self._lines.get(topic)
@@ -230,9 +231,9 @@ class Waiting(Generic[K]):
             return []
         return line.fire(budget)
 
-    def took(self, key: K, subnet: str) -> None:
-        """Use the key's grant up: it has been promised an address of the subnet."""
-        line = self._room(subnet)
+    def took(self, key: K, room: Topic) -> None:
+        """Use the key's grant up: it has been promised an address of that room."""
+        line = self._lines.get(room)
         if line is not None and key in line.places:
             line.look_again(key)
 
@@ -240,21 +241,26 @@ class Waiting(Generic[K]):
         """Park the key, whose run failed before it could look; return the keys to be run because of that."""
         return _once(k for topic in self._topics.get(key, ()) for k in self._lines[topic].park(key))
 
-    def patient(self, key: K, subnet: str, free: int | None = None) -> bool:
+    def patient(self, key: K, room: Topic, free: int | None = None) -> bool:
         """True if the key must not take a dynamic address now, because others have waited longer and not failed.
 
         Whoever knows how many addresses are `free` need not be patient where there is one for each of the others.
         """
-        line = self._room(subnet)
-        return line is not None and line.others_first(key) and (free is None or free <= line.others(key))
+        line = self._lines.get(room)
+        if not isinstance(line, _Ration):
+            return False
+        return line.others_first(key) and (free is None or free <= line.others(key))
 
     def stats(self, now: Seconds) -> dict[str, tuple[int, Seconds]]:
-        """By subnet: how many wait for room, and how long the oldest has."""
-        return {
-            topic[1]: (len(line.places), now - next(iter(line.places.values())).since)
-            for topic, line in self._lines.items()
-            if isinstance(line, _Ration)
-        }
+        """By subnet: how many wait for room in it, in whatever line, and how long the oldest has."""
+        keys: dict[str, set[K]] = {}
+        longest: dict[str, Seconds] = {}
+        for topic, line in self._lines.items():
+            if isinstance(line, _Ration):
+                keys.setdefault(topic[1], set()).update(line.places)
+                waited = now - next(iter(line.places.values())).since
+                longest[topic[1]] = max(waited, longest.get(topic[1], waited))
+        return {subnet: (len(mine), longest[subnet]) for subnet, mine in keys.items()}
 
     def __len__(self) -> int:
         return len(self._topics)
@@ -274,10 +280,6 @@ class Waiting(Generic[K]):
             if not self._lines[topic].places:
                 del self._lines[topic]
         return woken
-
-    def _room(self, subnet: str) -> _Ration[K] | None:
-        line = self._lines.get((SPACE, subnet))
-        return line if isinstance(line, _Ration) else None
 
 
 def _once(keys: Iterator[K]) -> list[K]:

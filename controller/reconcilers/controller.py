@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from controller.reconcilers.reflect import News
 
 log = structlog.get_logger()
+_COUNTED = frozenset({keys.SUBNET_STATUS, keys.POOL_STATUS})
 
 
 class Controller:
@@ -153,6 +154,7 @@ class Controller:
     def _everything(self) -> Iterable[Key]:
         picture = self.picture
         yield from (keys.subnet(s.metadata.name) for s in picture.subnets.values())
+        yield from (keys.pool(name) for name in dict.fromkeys(picture.pool_names()))
         yield from (keys.namespace(n.metadata.name) for n in picture.namespaces.values())
         for ip in picture.ips.values():
             yield keys.reservation(ip.metadata.name)
@@ -190,12 +192,14 @@ class Controller:
             self._enqueue(picture.see_port(name, old, new, now), now)
         for name, _, row in switches:
             self._enqueue(picture.see_switch(name, row), now)
+        for name, before, after in picture.ports.apply_sets(rows.sets, whole=rows.whole):
+            self._enqueue(picture.see_set(name, before, after), now)
         self._after_news(now)
 
     def _enqueue(self, found: Iterable[Key], now: Seconds) -> None:
         for key in found:
-            if key.kind == keys.SUBNET_STATUS:  # the echo of its own write, too: never more often than it may be
-                self.worker.book_status(key.name, now)
+            if key.kind in _COUNTED:  # the echo of its own write, too: never more often than it may be
+                self.worker.book_status(key, now)
                 continue
             lane, flow = self._urgency(key)
             self.queue.add(key, now, lane, flow)
@@ -215,19 +219,15 @@ class Controller:
             live = [p for p in picture.pods.by("owner", (key.namespace, key.name)) if takes_part(p)]
             settled = live and all(running(p) for p in live)
             return (Lane.LOW if settled else Lane.NORMAL), key.namespace
-        return (Lane.LOW if key.kind == keys.SUBNET_STATUS else Lane.URGENT), ""
+        return (Lane.LOW if key.kind in _COUNTED else Lane.URGENT), ""
 
     def _after_news(self, now: Seconds) -> None:
         """Wake who waited for what has happened, and count the subnets whose users have changed."""
         picture = self.picture
         for topic in picture.drain_topics():
-            budget = None
-            if topic[0] == "space":
-                plan = picture.ledger.plan(topic[1])
-                free = [picture.ledger.free_count(topic[1], f) for f in plan.families] if plan else []
-                budget = min(free, default=0)
-            for key in self.waiting.fire(topic, budget):
-                self.queue.add(key, now)
+            for line, budget in picture.lines_of(topic):
+                for key in self.waiting.fire(line, budget):
+                    self.queue.add(key, now)
         for port in picture.shared:
             self.queue.add(keys.reservation(port), now, Lane.LOW)
         picture.shared.clear()
@@ -235,7 +235,9 @@ class Controller:
             one = picture.atlas.subnet(name)
             if one is not None and one.metadata.deleting:
                 self.queue.add(keys.subnet(name), now)
-            self.worker.book_status(name, now)
+            self.worker.book_status(keys.subnet_status(name), now)
+        for name in sorted(picture.ledger.drain_touched_pools()):
+            self.worker.book_status(keys.pool_status(name), now)
         self._wake.set()
 
 

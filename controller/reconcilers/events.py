@@ -27,7 +27,7 @@ _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # then the server is 
 _TICK_S: Final = 0.01  # no shorter rest: rounding must not make a loop of it
 RATE: Final = 25.0
 BURST: Final = 50
-_API: Final = {Kind.IP: "kubeovn.io/v1", Kind.SUBNET: "kubeovn.io/v1"}
+_API: Final = dict.fromkeys((Kind.IP, Kind.SUBNET, Kind.POOL), "kubeovn.io/v1")
 _TEXT_MAX: Final = 1024  # the API's limit of an Event's message
 _NAME_MAX: Final = 236  # leaves room for the suffix within 253
 

@@ -9,12 +9,14 @@ RESERVATION_STATUS: Final = "reservation-status"
 POD: Final = "pod"
 SUBNET: Final = "subnet"
 SUBNET_STATUS: Final = "subnet-status"
+POOL: Final = "pool"
+POOL_STATUS: Final = "pool-status"
 NAMESPACE: Final = "namespace"
-KINDS: Final = (RESERVATION, RESERVATION_STATUS, POD, SUBNET, SUBNET_STATUS, NAMESPACE)
+KINDS: Final = (RESERVATION, RESERVATION_STATUS, POD, SUBNET, SUBNET_STATUS, POOL, POOL_STATUS, NAMESPACE)
 
 
 class Key(NamedTuple):
-    """A reservation by the IP's name, a pod by its owner, a subnet or namespace by name."""
+    """A reservation by the IP's name, a pod by its owner, a subnet, IPPool or namespace by name."""
 
     kind: str
     namespace: str
@@ -47,6 +49,16 @@ def subnet(name: str) -> Key:
 def subnet_status(name: str) -> Key:
     """The key of a Subnet's conditions and numbers, written at most once a second."""
     return Key(SUBNET_STATUS, "", name)
+
+
+def pool(name: str) -> Key:
+    """The key of an IPPool."""
+    return Key(POOL, "", name)
+
+
+def pool_status(name: str) -> Key:
+    """The key of an IPPool's conditions and numbers, written at most once a second."""
+    return Key(POOL_STATUS, "", name)
 
 
 def namespace(name: str) -> Key:

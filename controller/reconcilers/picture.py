@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from controller.core import naming, records
 from controller.core.addresses import parse_address
 from controller.core.decisions.binding import addresses
+from controller.core.decisions.namespace import POOLS, SWITCHES, entries
+from controller.core.decisions.pool import set_topic
 from controller.core.effects import Promise, Remember
 from controller.core.faults import Malformed
-from controller.core.ipam import Record, Source
+from controller.core.ipam import Record, Source, space_topic
 from controller.core.neighbours import (
     IptablesEip,
     Migration,
@@ -29,14 +31,16 @@ from controller.core.objects import Ip, Kind, Namespace, Node, Pod, Subnet
 from controller.machines.atlas import Atlas
 from controller.machines.ledger import Ledger
 from controller.machines.replica import PortReplica, Replica
+from controller.machines.waiting import SPACE
 from controller.reconcilers import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from controller.core.addresses import Family
     from controller.core.effects import Topic
     from controller.core.objects import Recorded, Seconds
-    from controller.core.rows import PortRow, SwitchRow
+    from controller.core.rows import AddressSetRow, PortRow, SwitchRow
     from controller.reconcilers.keys import Key
 
 
@@ -58,7 +62,7 @@ class Picture:
         self.ips: Replica[Ip] = Replica({"owner": _owners_of_ip, "subnet": _subnet_of_ip})
         self.pods: Replica[Pod] = Replica({"owner": lambda pod: (naming.owner_of(pod),)})
         self.subnets: Replica[Subnet] = Replica()
-        self.namespaces: Replica[Namespace] = Replica({"subnet": _subnets_of_namespace})
+        self.namespaces: Replica[Namespace] = Replica({"subnet": _subnets_of_namespace, "pool": _pools_of_namespace})
         self.nodes: Replica[Node] = Replica()
         self.stateful_sets: Replica[StatefulSet] = Replica()
         self.pools: Replica[Pool] = Replica({"subnet": lambda pool: (pool.spec.subnet,)})
@@ -152,8 +156,8 @@ class Picture:
     def _has_switch(self, name: str) -> bool:
         return self.ports.get_switch(name) is not None
 
-    def _has_room(self, name: str, family: int) -> bool:
-        return self.ledger.free_count(name, 4 if family == 4 else 6) > 0
+    def _has_room(self, name: str, family: Family, pool: str) -> bool:
+        return self.ledger.free_count(name, family, pool) > 0
 
     def drain_topics(self) -> list[Topic]:
         """What has happened that somebody may wait for, each once, in order."""
@@ -168,6 +172,27 @@ class Picture:
         crowded = sorted(self.crowded | self.ledger.drain_touched())
         self.crowded.clear()
         return crowded
+
+    def lines_of(self, topic: Topic) -> Iterator[tuple[Topic, int | None]]:
+        """Everybody whom the topic concerns, and how much there is for them; None: enough for all."""
+        if topic[0] != SPACE:
+            yield topic, None
+            return
+        subnet, pool = topic[1], "".join(topic[2:])
+        plan = self.ledger.plan(subnet)
+        families = plan.families if plan else ()
+        free = {family: self.ledger.free_count(subnet, family, pool) for family in families}
+        yield topic, min(free.values(), default=0)
+        if len(free) > 1:
+            yield from ((space_topic(subnet, pool, family), count) for family, count in free.items())
+
+    def rooms_of(self, promise: Promise) -> Iterator[Topic]:
+        """The lines in which somebody who is promised this has been served."""
+        record = Record(promise.port, promise.subnet, promise.v4, promise.v6)
+        for address in record.addresses:
+            pool = self.ledger.pool_of(promise.subnet, address)
+            yield space_topic(promise.subnet, pool)
+            yield space_topic(promise.subnet, pool, address.family)
 
     def announce(self, *topics: Topic) -> None:
         """Somebody may be waiting for this."""
@@ -212,10 +237,15 @@ class Picture:
                 return self._see_pod(old, new, now)  # type: ignore[arg-type]
             case Subnet():
                 return self._see_subnet(one.metadata.name, old, new)  # type: ignore[arg-type]
+            case Pool():
+                return self._see_pool(one.metadata.name, old, new)  # type: ignore[arg-type]
             case Namespace():
                 return self._see_namespace(one)
             case Node():
                 return self._see_node(one.metadata.name, new)  # type: ignore[arg-type]
+            case StatefulSet():
+                self.announce(("statefulset", one.metadata.namespace, one.metadata.name))
+                return iter(())
             case None:
                 raise TypeError(kind)
             case _:
@@ -284,6 +314,7 @@ class Picture:
             self.crowded.add(changed)
             if changed != name or not _alike(old, new):
                 self.announce(("subnet", changed), ("space", changed), ("plan", changed))
+                yield from map(keys.pool, self.atlas.pools.of_subnet(changed))
             yield keys.subnet(changed)
             yield keys.subnet_status(changed)
         if self.atlas.default() != default:
@@ -295,6 +326,23 @@ class Picture:
         listed = set(subnet.spec.namespaces) if subnet is not None else set()
         for namespace in sorted(self._naming(name) | listed):
             yield keys.namespace(namespace)
+
+    def _see_pool(self, name: str, old: Pool | None, new: Pool | None) -> Iterator[Key]:
+        if not _alike(old, new):
+            for subnet in sorted(self.atlas.put_pool(name, new)):
+                self.ledger.configure(subnet, self.atlas.plan(subnet))
+                yield from map(keys.pool, self.atlas.pools.of_subnet(subnet))  # whose address it was may be another's
+            self.announce(("pool", name))
+            listed = {space for one in (old, new) if one is not None for space in one.spec.namespaces}
+            listed |= {space.metadata.name for space in self.namespaces.by("pool", name)}
+            yield from map(keys.namespace, sorted(listed))
+        yield keys.pool(name)
+        yield keys.pool_status(name)
+
+    def pool_names(self) -> Iterator[str]:
+        """Every IPPool that exists, and every one that left an Address_Set."""
+        yield from (pool.metadata.name for pool in self.pools.values())
+        yield from (row.pool for row in self.ports.sets() if row.pool)
 
     def _naming(self, subnet: str) -> set[str]:
         """The namespaces whose annotation names the subnet, and all of them when it selects by labels."""
@@ -348,6 +396,11 @@ class Picture:
             if row is not None:
                 self.ledger.put(Source.PORT, name, records.of_row(row, self._candidates(row)), 0.0)
 
+    def see_set(self, name: str, old: AddressSetRow | None, new: AddressSetRow | None) -> Iterator[Key]:
+        """Fold one change of an Address_Set."""
+        self.announce(set_topic(name))
+        yield from dict.fromkeys(keys.pool(row.pool) for row in (old, new) if row is not None and row.pool)
+
     def see_switch(self, name: str, new: SwitchRow | None) -> Iterator[Key]:
         """Fold one change of a Logical_Switch."""
         if new is not None:
@@ -356,8 +409,8 @@ class Picture:
             yield keys.subnet(name)
 
 
-def _alike(old: Subnet | None, new: Subnet | None) -> bool:
-    """True if a Subnet's change is one of its status, which thousands who wait for it need not hear of."""
+def _alike(old: Subnet | Pool | None, new: Subnet | Pool | None) -> bool:
+    """True if the change is one of the status, which thousands who wait for it need not hear of."""
     if old is None or new is None:
         return False
     before, after = old.metadata, new.metadata
@@ -386,5 +439,8 @@ def _owner_of_row(row: PortRow) -> naming.Owner | None:
 
 
 def _subnets_of_namespace(namespace: Namespace) -> Iterator[str]:
-    text = namespace.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
-    yield from {s.strip() for s in text.split(",") if s.strip()}
+    yield from entries(namespace.metadata.annotations.get(SWITCHES, ""))
+
+
+def _pools_of_namespace(namespace: Namespace) -> Iterator[str]:
+    yield from entries(namespace.metadata.annotations.get(POOLS, ""))

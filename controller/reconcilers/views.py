@@ -14,14 +14,16 @@ from controller.core.decisions import binding, realise
 from controller.core.decisions import namespace as of_namespace
 from controller.core.decisions import nic as of_nic
 from controller.core.decisions import pod as of_pod
+from controller.core.decisions import pool as of_pool
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
-from controller.core.decisions.placement import Ask, Refused, ask_of, subnet_of
+from controller.core.decisions.placement import Ask, Home, Refused, ask_of, home_of, subnet_of
 from controller.core.decisions.release import Grounds
 from controller.core.decisions.retention import Pods
 from controller.core.faults import Malformed
 from controller.reconcilers import keys
 from controller.reconcilers.picture import running, takes_part
+from controller.reconcilers.sight import Sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +75,7 @@ class Views:
             recorded=recorded,
             under_way=by is not None and by.kind == keys.POD and bool(bidders),
             promised=by is not None and by.kind == keys.RESERVATION,
-            patient=self._patient(keys.reservation(name), subnet_name),
+            patient=self._sight(keys.reservation(name), name).patient(subnet_name),
             dice=self.clock.dice(),
             stamp=self.stamp(),
             protect_in_use=self.protect_in_use,
@@ -97,13 +99,8 @@ class Views:
             owners.add(naming.Owner(space, name))
         return owners
 
-    def _patient(self, key: Key, subnet_name: str) -> bool:
-        """Whether others have waited longer for room in that subnet, and there is not enough for all."""
-        if len(self.waiting) == 0:
-            return False
-        plan = self.picture.ledger.plan(subnet_name)
-        free = min((self.picture.ledger.free_count(subnet_name, f) for f in plan.families), default=0) if plan else 0
-        return self.waiting.patient(key, subnet_name, free)
+    def _sight(self, key: Key, port: str) -> Sight:
+        return Sight(self.picture.atlas, self.picture.ledger, self.waiting, key, port)
 
     def _rivals(self, name: str, recorded: Recorded) -> tuple[str, ...]:
         """Everybody else who claims an address of this IP."""
@@ -145,17 +142,30 @@ class Views:
         owner = naming.owner_of(one)
         reserved_in = recorded.subnet if recorded is not None and recorded.reserved == "true" else ""
         space = self.picture.namespaces.get("", one.metadata.namespace)
+        port = naming.port_name(owner)
+        sight = self._sight(keys.pod(*owner), port)
+        asked = ask or _NO_ASK
+        home = Home(subnet_of(one, space, sight, reserved_in, asked))
+        if not has:
+            home = home_of(one, space, sight, reserved_in, asked)
         return binding.Bidder(
             object=one,
-            port=naming.port_name(owner),
+            port=port,
             owner=owner,
             kind=naming.pod_type(one),
-            subnet=subnet_of(one, space, self.picture.atlas, reserved_in, ask or _NO_ASK),
+            home=home,
             ask=ask,
             running=has,
             address=notes.get(naming.PREFIX + "ip_address", "") if has else "",
             mac=notes.get(naming.PREFIX + "mac_address", "") if has else "",
+            first=self._first_ordinal(one),
         )
+
+    def _first_ordinal(self, one: Pod) -> int | None:
+        """Where its StatefulSet begins to count; None for one that is not known, or that is another by now."""
+        name, uid = naming.set_name(one), naming.set_uid(one)
+        known = self.picture.stateful_sets.get(one.metadata.namespace, name) if name else None
+        return known.spec.ordinals.start if known is not None and known.metadata.uid == uid else None
 
     # -- pods --------------------------------------------------------------------------------------
 
@@ -194,7 +204,9 @@ class Views:
             book=picture.ledger,
             unreadable=_unreadable(leader),
             reservation_refusal=self.refusals.get(keys.reservation(held.port)),
-            patient=self._patient(keys.pod(*owner), leader.subnet),
+            patient=self._sight(keys.pod(*owner), held.port).patient(
+                leader.subnet, leader.home.pool, (leader.ask or _NO_ASK).families
+            ),
             dice=self.clock.dice(),
             age=self._age(leader.object),
             pod_nic_type=self.pod_nic_type,
@@ -255,9 +267,32 @@ class Views:
         if one is None:
             return of_namespace.View(None, (), ())
         listing = [picture.atlas.subnet(s) for s in picture.atlas.listing(one)]
-        text = one.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
-        named = [picture.atlas.subnet(s.strip()) for s in text.split(",")]
-        return of_namespace.View(one, tuple(s for s in listing if s), tuple(s for s in named if s))
+        notes, atlas = one.metadata.annotations, picture.atlas
+        named = [atlas.subnet(s.strip()) for s in notes.get(of_namespace.SWITCHES, "").split(",")]
+        pools = atlas.pools.of_namespace(name)
+        others = [atlas.pools.get(p) for p in of_namespace.entries(notes.get(of_namespace.POOLS, "")) if p not in pools]
+        return of_namespace.View(
+            one,
+            tuple(s for s in listing if s),
+            tuple(s for s in named if s),
+            pools,
+            tuple(p for p in others if p is not None),
+        )
+
+    def pool(self, name: str, *, counted: bool) -> of_pool.View:
+        """What may be known for one IPPool name; with `counted` also who has what of it (O(n log n) in its users)."""
+        picture, pools = self.picture, self.picture.atlas.pools
+        one = picture.pools.get("", name)
+        usage = picture.ledger.pool_usage(one.spec.subnet, name) if one is not None and counted else None
+        return of_pool.View(
+            name=name,
+            pool=one,
+            items=pools.items(name),
+            complaint=picture.atlas.complaint(name) if one is not None else None,
+            usage=usage,
+            row=picture.ports.get_set(of_pool.set_name(name)),
+            stamp=self.stamp(),
+        )
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from controller.core.catalogue import Message, Reason
-from controller.core.decisions import namespace, pod, reservation, subnet
+from controller.core.decisions import namespace, pod, pool, reservation, subnet
 from controller.core.effects import Decision, Delete, Patch, Promise, Remember, Tell, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind
@@ -66,7 +66,7 @@ class Worker:
         self.views = Views(
             picture, waiting, self.refusals, world.clock, self._busy, tuning.protect_in_use, tuning.pod_nic_type
         )
-        self.status_due: dict[str, Seconds] = {}
+        self.status_due: dict[Key, Seconds] = {}
         self._applier = Applier(world, barrier, telemetry)
         self._wake, self._after_news = wake, news
         self._under_way = 0
@@ -81,10 +81,11 @@ class Worker:
         self._stopping = True
         self._wake.set()
 
-    def book_status(self, name: str, now: Seconds) -> None:
-        """Have the Subnet's numbers written, but not more often than they may be."""
-        if self.picture.atlas.subnet(name) is not None:
-            self.queue.add_at(keys.subnet_status(name), max(now, self.status_due.get(name, now)), Lane.LOW)
+    def book_status(self, key: Key, now: Seconds) -> None:
+        """Have the numbers of a Subnet or IPPool written, but not more often than they may be."""
+        kind = Kind.SUBNET if key.kind == keys.SUBNET_STATUS else Kind.POOL
+        if self.picture.has(kind, "", key.name):
+            self.queue.add_at(key, max(now, self.status_due.get(key, now)), Lane.LOW)
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Hand keys out, at most `workers` at once; what needs no I/O is done on the spot."""
@@ -161,7 +162,8 @@ class Worker:
         for effect in decision.effects:
             if isinstance(effect, Promise):
                 self.picture.promise(key, effect, now)
-                self.waiting.took(key, effect.subnet)
+                for room in self.picture.rooms_of(effect):
+                    self.waiting.took(key, room)
             elif isinstance(effect, Withdraw):
                 self.picture.withdraw(effect.port, now)
                 if key.kind == keys.POD and self.picture.has(Kind.IP, "", effect.port):
@@ -199,22 +201,29 @@ class Worker:
                 return pod.decide(views.pod(key.namespace, name), now)
             case keys.SUBNET:
                 return subnet.decide(views.subnet(name, counted=False), now)
+            case keys.POOL:
+                return pool.decide(views.pool(name, counted=False), now)
+            case keys.POOL_STATUS:
+                self.status_due[key] = now + self.tuning.status_every_s
+                return _status_only(pool.decide(views.pool(name, counted=True), now))
             case keys.SUBNET_STATUS:
-                self.status_due[name] = now + self.tuning.status_every_s
+                self.status_due[key] = now + self.tuning.status_every_s
                 return _status_only(subnet.decide(views.subnet(name, counted=True), now))
             case _:
                 return namespace.decide(views.namespace(name), now)
 
     def _take_notice(self, key: Key, decision: Decision, now: Seconds) -> None:
-        """Remember refusals and waits; book a Subnet's numbers."""
-        if key.kind in {keys.RESERVATION_STATUS, keys.SUBNET_STATUS}:
+        """Remember refusals and waits; book the numbers of a Subnet or IPPool."""
+        if key.kind in {keys.RESERVATION_STATUS, keys.SUBNET_STATUS, keys.POOL_STATUS}:
             return
         woken = self.waiting.wait(key, decision.waits, now) if decision.waits else self.waiting.clear(key)
         for other in woken:
             self.queue.add(other, now)
         self._remember_refusal(key, decision)
         if key.kind == keys.SUBNET:
-            self.book_status(key.name, now)
+            self.book_status(keys.subnet_status(key.name), now)
+        elif key.kind == keys.POOL:
+            self.book_status(keys.pool_status(key.name), now)
 
     def _tell_standing(self, status: Patch) -> None:
         uid = status.body["metadata"]["uid"]
@@ -249,7 +258,7 @@ class Worker:
             self._tell(key, decision)
             self._succeed(key, decision, self.world.clock.now())
         except NotFound:
-            await self._not_found(key)
+            await self._not_found(key, decision)
         except PortError as error:
             self._fail(key, error)
         except asyncio.CancelledError:
@@ -293,12 +302,13 @@ class Worker:
             "write failed", key=str(key), error=f"{type(error).__name__}: {error}", retry_in=round(due - now, 3)
         )
 
-    async def _not_found(self, key: Key) -> None:
+    async def _not_found(self, key: Key, decision: Decision | tuple[()]) -> None:
         """The object is gone, or it is an IP of a cluster whose CRD has no status: a read tells which."""
-        if key.kind in {keys.RESERVATION, keys.RESERVATION_STATUS}:
+        uids = _with_status(decision)
+        if uids:
             try:
-                found, seen = await self.world.kube.read(Kind.IP, "", key.name), self.picture.ips.get("", key.name)
-                if found is not None and seen is not None and found.metadata.uid == seen.metadata.uid:
+                found = await self.world.kube.read(Kind.IP, "", key.name)
+                if found is not None and found.metadata.uid in uids:
                     self.statusless = True  # the very object is there, and it has no status
             except PortError as error:
                 self._fail(key, error)
@@ -340,6 +350,12 @@ class Worker:
 
     def _count(self, key: Key, result: str) -> None:
         self.telemetry.reconciled(key.kind, result)
+
+
+def _with_status(decision: Decision | tuple[()]) -> set[str]:
+    """The IP, by its uid, whose status was to be written."""
+    effects = decision.effects if isinstance(decision, Decision) else ()
+    return {e.body["metadata"]["uid"] for e in effects if isinstance(e, Patch) and e.kind is Kind.IP and e.subresource}
 
 
 def _status_only(decision: Decision) -> Decision:

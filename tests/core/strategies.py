@@ -12,16 +12,18 @@ from controller.core.catalogue import Message, Reason
 from controller.core.decisions import namespace as of_namespace
 from controller.core.decisions import nic as of_nic
 from controller.core.decisions import pod as of_pod
+from controller.core.decisions import pool as of_pool
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
 from controller.core.decisions.binding import Bidder
 from controller.core.decisions.entitlement import Declared
-from controller.core.decisions.placement import Ask, Entry, Place
+from controller.core.decisions.placement import Ask, Entry, Home, Place
 from controller.core.decisions.realise import Held
 from controller.core.decisions.release import Grounds
 from controller.core.decisions.retention import MachineOwner, MachineState, Pods, SetOwner, SetState, Template
-from controller.core.effects import PutPort, PutSwitch
+from controller.core.effects import PutAddressSet, PutPort, PutSwitch
 from controller.core.ipam import Source
+from controller.core.neighbours import Pool, PoolSpec, PoolStatus
 from controller.core.objects import (
     FINALIZER,
     OLD_FINALIZER,
@@ -42,7 +44,8 @@ from controller.core.objects import (
     Subnet,
     SubnetSpec,
 )
-from controller.core.rows import PortRow, SwitchRow
+from controller.core.pools import Items, read_items
+from controller.core.rows import AddressSetRow, PortRow, SwitchRow
 from controller.machines.ledger import Ledger
 from tests.core.worlds import MAC, MAC2, NOTE, SLASH_29, STAMP, STS, VM, Tiny, hold, layout, make_subnet, place_of
 
@@ -153,6 +156,10 @@ asks = st.builds(
 )
 
 
+topics = st.lists(st.tuples(st.just("space"), texts, st.just("blue")), max_size=2).map(tuple)
+homes = st.builds(Home, texts, st.sampled_from(["", "", "blue"]), st.none() | messages, topics)
+
+
 @st.composite
 def bidders(draw: st.DrawFn) -> Bidder:
     """Claimants whose fields need not fit together."""
@@ -161,7 +168,7 @@ def bidders(draw: st.DrawFn) -> Bidder:
     port = draw(st.just("web.default") | texts)
     running = draw(st.booleans())
     return Bidder(
-        one, port, owner, naming.pod_type(one), draw(texts), draw(st.none() | asks), running, draw(texts), draw(texts)
+        one, port, owner, naming.pod_type(one), draw(homes), draw(st.none() | asks), running, draw(texts), draw(texts)
     )
 
 
@@ -282,11 +289,46 @@ def subnet_views(draw: st.DrawFn) -> of_subnet.View:
     )
 
 
+pools = st.builds(
+    Pool,
+    metadata=metas,
+    spec=st.builds(
+        PoolSpec,
+        subnet=texts,
+        ips=st.lists(st.sampled_from(["10.0.0.2..10.0.0.4", "10.0.0.4/30", "fd00::2"]) | texts, max_size=3).map(tuple),
+        namespaces=st.lists(texts, max_size=2).map(tuple),
+        enable_address_set=st.booleans(),
+    ),
+    status=st.builds(PoolStatus, conditions=conditions),
+    fault=st.sampled_from(["", "", "", "broken"]),
+)
+pool_ids = st.dictionaries(st.sampled_from(["ippool", "vendor", "x"]), st.sampled_from(["blue", "kube-ovn", "y"]))
+
+
+@st.composite
+def pool_views(draw: st.DrawFn) -> of_pool.View:
+    """Any IPPool with what its items really say, and any Address_Set of its name."""
+    pool = draw(st.none() | pools)
+    ids = tuple(sorted(draw(pool_ids).items()))
+    row = st.builds(AddressSetRow, texts, st.just(("10.0.0.2",)), st.just(ids), st.just("set-uuid"))
+    return of_pool.View(
+        name=pool.metadata.name if pool and draw(st.booleans()) else "blue",
+        pool=pool,
+        items=read_items(pool.spec.ips) if pool else Items(),
+        complaint=draw(st.none() | messages),
+        usage=draw(st.none() | books().map(lambda book: book.pool_usage("net", "blue"))),
+        row=draw(st.none() | row),
+        stamp=STAMP,
+    )
+
+
 namespace_views = st.builds(
     of_namespace.View,
     st.none() | st.builds(Namespace, metadata=metas),
     st.lists(subnets, max_size=2).map(tuple),
     st.lists(subnets, max_size=2).map(tuple),
+    st.lists(st.just("blue") | texts, max_size=2, unique=True).map(tuple),
+    st.lists(pools, max_size=2).map(tuple),
 )
 
 
@@ -342,7 +384,7 @@ def _add_pod(draw: st.DrawFn, tiny: Tiny, name: str, owner: OwnerRef | None) -> 
         annotations |= {NOTE + "allocated": "true", NOTE + "logical_switch": "net"}
         annotations[NOTE + "mac_address"] = draw(st.sampled_from([MAC, MAC2, ""]))
     elif draw(st.booleans()):
-        annotations = {}
+        annotations = draw(st.sampled_from([{}, {}, {NOTE + "ip_pool": "blue"}, {NOTE + "ip_family": "ipv4"}]))
     metadata: dict[str, Any] = {"name": name, "annotations": annotations}
     if owner is not None:
         metadata["ownerReferences"] = [
@@ -356,6 +398,25 @@ def _add_pod(draw: st.DrawFn, tiny: Tiny, name: str, owner: OwnerRef | None) -> 
         tiny.store.delete(Kind.POD, "default", name, "", "user", grace=30)
 
 
+def _add_pools(draw: st.DrawFn, tiny: Tiny) -> None:
+    """Pools that may overlap, be broken or going, and sets of theirs and others'."""
+    for name in draw(st.sampled_from([(), (), ("blue",), ("blue", "red")])):
+        ips = draw(st.lists(st.sampled_from(["10.0.0.3", "10.0.0.4..10.0.0.6", "10.9.9.9", "bad"]), max_size=2))
+        spec = {
+            "subnet": draw(st.sampled_from(["net", "net", "gone"])),
+            "ips": ips,
+            "namespaces": draw(st.sampled_from([[], ["default"]])),
+            "enableAddressSet": draw(st.booleans()),
+        }
+        held = draw(st.sampled_from([[], [FINALIZER], [OLD_FINALIZER], ["x.io/y"]]))
+        tiny.store.create(Kind.POOL, "", name, {"metadata": {"finalizers": held}, "spec": spec}, "user")
+        if draw(st.integers(0, 3)) == 0:
+            tiny.store.delete(Kind.POOL, "", name, "", "user")
+    for name in draw(st.sampled_from([(), ("blue",), ("left",)])):
+        ids = (("ippool", draw(st.sampled_from([name, "other"]))), ("vendor", draw(st.sampled_from(["kube-ovn", "x"]))))
+        tiny.database.commit((PutAddressSet(AddressSetRow(name, ("10.0.0.9",), ids)),), "user")
+
+
 @st.composite
 def wrecks(draw: st.DrawFn) -> Tiny:
     """One port's three records and a rival's, each in any state, in a subnet that may not be there."""
@@ -365,6 +426,7 @@ def wrecks(draw: st.DrawFn) -> Tiny:
         spec = {"default": True, **shape}
         tiny.store.create(Kind.SUBNET, "", "net", {"metadata": {"finalizers": [FINALIZER]}, "spec": spec}, "user")
     tiny.database.commit((PutSwitch("net"),), "user")
+    _add_pools(draw, tiny)
     kind = draw(st.sampled_from(["", "", "VirtualMachine"]))
     for pod in ("web", *draw(st.sampled_from([(), ("api",)]))):
         name = f"{pod}.default"

@@ -26,6 +26,7 @@ from controller.core.ipam import (
     SubnetPlan,
     Want,
     choose,
+    line_of,
     mac_topic,
     plan_topic,
     space_topic,
@@ -47,6 +48,7 @@ class Page:
     nodes: dict[str, str] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
     free: dict[Family, str] = field(default_factory=lambda: {4: "10.0.0.2", 6: "fd00::2"})
+    pools: dict[str, dict[Family, str]] = field(default_factory=dict)
 
     def holders(self, subnet: str, address: Address) -> tuple[str, ...]:
         assert subnet == "net"
@@ -70,9 +72,10 @@ class Page:
         assert subnet == "net"
         return self.releases.get(str(address))
 
-    def next_free(self, subnet: str, family: Family, now: float) -> int | None:
+    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
         assert (subnet, now) == ("net", NOW)
-        return num(self.free[family]) if family in self.free else None
+        free = self.pools.get(pool, {}) if pool else self.free
+        return num(free[family]) if family in free else None
 
 
 def num(text: str) -> int:
@@ -129,10 +132,68 @@ def test_a_full_subnet_is_exhausted_and_waits_for_space() -> None:
     assert answer.retry_after is None
 
 
-def test_a_family_that_only_the_port_wants_is_exhausted() -> None:
+def test_a_family_that_only_the_port_wants_is_refused_until_the_plan_changes() -> None:
     answer = refused(choose(Page(), plan(), Want("a", families=(6,)), NOW))
 
-    assert answer.message.text == "subnet net has no free IPv6 address left"
+    assert answer.message.reason is Reason.ADDRESS_OUT_OF_RANGE
+    assert answer.message.text.startswith("subnet net has no IPv6 addresses, and the pod asks for them only")
+    assert answer.waits == (plan_topic("net"),)
+
+
+def test_of_a_dual_subnet_only_the_family_that_is_wanted_is_given() -> None:
+    assert granted(choose(Page(), DUAL, Want("a", families=(6,)), NOW))[:2] == ("", "fd00::2")
+    kept = Page(keeps={"a": Held(v4=num("10.0.0.5"), v6=num("fd00::5"))})
+    assert granted(choose(kept, DUAL, Want("a", families=(4,)), NOW))[:2] == ("10.0.0.5", "")
+
+
+def pooled(*names: str) -> SubnetPlan:
+    """A dual subnet where these pools have .3 to .6, without a word on the other family."""
+    four = DUAL.family(4)
+    assert four is not None
+    region = RangeSet.of(((num("10.0.0.3"), num("10.0.0.6")),))
+    return SubnetPlan(
+        "net", FamilyPlan(four.cidr, four.gateway, four.excluded, tuple((n, region) for n in names)), DUAL.v6
+    )
+
+
+def test_what_is_not_named_comes_from_the_pool_that_was_asked_for() -> None:
+    page = Page(pools={"blue": {4: "10.0.0.3"}})
+
+    assert granted(choose(page, pooled("blue"), Want("a", families=(4,), pool="blue"), NOW))[0] == "10.0.0.3"
+    assert granted(choose(page, pooled("blue"), Want("a", families=(4,)), NOW))[0] == "10.0.0.2"
+
+
+def test_an_address_may_be_named_in_whatever_pool() -> None:
+    assert granted(choose(Page(), pooled("blue"), Want("a", v4=num("10.0.0.4")), NOW))[0] == "10.0.0.4"
+
+
+def test_a_full_pool_refuses_whatever_else_is_free_and_wakes_its_own_waiters() -> None:
+    full = refused(choose(Page(), pooled("blue"), Want("a", families=(4,), pool="blue"), NOW))
+    queued = Page(pools={"blue": {4: "10.0.0.3"}})
+    patient = refused(choose(queued, pooled("blue"), Want("a", families=(4,), patient=True, pool="blue"), NOW))
+    lacks = refused(choose(queued, pooled("blue"), Want("a", pool="blue"), NOW))
+
+    assert full.message.text == "pool blue of subnet net has no free IPv4 address left"
+    assert patient.message.text.startswith("pool blue of subnet net has no free address for this one yet")
+    assert lacks.message.text.startswith("pool blue of subnet net has no IPv6 addresses at all")
+    assert {one.message.reason for one in (full, patient, lacks)} == {Reason.SUBNET_EXHAUSTED}
+    assert {one.waits for one in (full, patient)} == {(("space", "net", "blue", "IPv4"),)}
+    assert lacks.waits == (plan_topic("net"),)
+
+
+def test_who_wants_one_family_of_two_stands_in_a_line_of_its_own() -> None:
+    """Else all who want both would keep it from addresses that are of no use to them."""
+    assert line_of(DUAL) == line_of(DUAL, families=(6, 4)) == ("space", "net")
+    assert line_of(DUAL, families=(6,)) == ("space", "net", "", "IPv6")
+    assert line_of(DUAL, "blue", (4,)) == ("space", "net", "blue", "IPv4")
+    assert line_of(plan(), "blue", (4,)) == ("space", "net", "blue")
+    assert line_of(plan(), families=(6,)) == ("space", "net")
+    assert refused(choose(Page(free={}), DUAL, Want("a", families=(4,)), NOW)).waits == (("space", "net", "", "IPv4"),)
+
+
+def test_a_plan_knows_its_pools() -> None:
+    assert pooled("blue", "red").pools == {"blue", "red"}
+    assert DUAL.pools == set()
 
 
 def test_a_named_address_is_wanted_whatever_the_families() -> None:

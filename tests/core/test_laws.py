@@ -14,16 +14,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from controller.core import naming
-from controller.core.decisions import namespace, pod, reservation, subnet
+from controller.core.decisions import namespace, pod, pool, reservation, subnet
 from controller.core.effects import (
     Create,
     Decision,
     Delete,
+    DropAddressSet,
     DropPort,
     DropSwitch,
     Effect,
     Patch,
     Promise,
+    PutAddressSet,
     PutPort,
 )
 from controller.core.objects import OUR_FINALIZERS, Ip, Kind, Pod
@@ -37,6 +39,7 @@ ALL = {
     reservation.decide: strategies.reservation_views,
     pod.decide: strategies.pod_views(),
     subnet.decide: strategies.subnet_views(),
+    pool.decide: strategies.pool_views(),
     namespace.decide: strategies.namespace_views,
 }
 views = st.sampled_from(list(ALL)).flatmap(lambda decide: st.tuples(st.just(decide), ALL[decide]))
@@ -75,6 +78,10 @@ def guarded(effect: Effect) -> bool:
             return bool(row.uuid)
         case DropSwitch(uuid=uuid):
             return bool(uuid)
+        case PutAddressSet(row, was):
+            return not row.uuid and (was is None or (bool(was.uuid) and was.pool == row.pool))
+        case DropAddressSet(row):
+            return bool(row.uuid and row.pool)
         case Create(body=body, name=name):
             return bool(body["metadata"]["name"] == name)
         case _:
@@ -109,6 +116,15 @@ def test_no_view_makes_us_touch_what_is_foreign(view: Any) -> None:
             assert effect.was is None or effect.was.ours
         elif isinstance(effect, Delete):
             assert effect.name not in alien - ours
+
+
+@given(strategies.pool_views())
+def test_no_view_makes_us_touch_a_foreign_address_set(view: pool.View) -> None:
+    """Only the set that says it is this pool's, and that no other vendor made."""
+    for effect in pool.decide(view, NOW).effects:
+        if isinstance(effect, DropAddressSet) or (isinstance(effect, PutAddressSet) and effect.was is not None):
+            assert view.row is not None
+            assert view.row.is_of(view.name)
 
 
 # -- any wreckage ----------------------------------------------------------------------------------

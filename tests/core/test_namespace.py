@@ -6,16 +6,26 @@ import pytest
 
 from controller.core.decisions.namespace import View, decide, lists, selects
 from controller.core.effects import Decision
-from controller.core.objects import Kind, LabelExpression, LabelSelector, Meta, Namespace, Subnet
+from controller.core.naming import BOUND
+from controller.core.neighbours import Pool, PoolSpec
+from controller.core.objects import (
+    Kind,
+    LabelExpression,
+    LabelSelector,
+    Meta,
+    Namespace,
+    Subnet,
+)
 from tests.core.worlds import NOTE, NOW, SLASH_29, STAMP, make_subnet, patch_of
 
 NET = make_subnet()
 LISTING = make_subnet("lists", "10.1.0.0/24", namespaces=("team",), exclude_ips=("10.1.0.1", "10.1.0.9"))
+LISTED = {"logical_switch": "lists", "cidr": "10.1.0.0/24", "exclude_ips": "10.1.0.1,10.1.0.9"}
 ELSEWHERE = make_subnet("elsewhere", "10.2.0.0/24", namespaces=("other",))
 
 
-def team(*, deleting: bool = False, labels: dict[str, str] | None = None, **notes: str) -> Namespace:
-    annotations = {NOTE + key: value for key, value in notes.items()}
+def team(notes: dict[str, str] | None = None, *, deleting: bool = False, **more: str) -> Namespace:
+    annotations = {BOUND if key == "bound" else NOTE + key: value for key, value in ((notes or {}) | more).items()}
     stamp = STAMP if deleting else None
     return Namespace(
         metadata=Meta(
@@ -23,14 +33,19 @@ def team(*, deleting: bool = False, labels: dict[str, str] | None = None, **note
             uid="u",
             resource_version="4",
             annotations=annotations,
-            labels=labels or {},
             deletion_timestamp=stamp,
         )
     )
 
 
-def decided(namespace: Namespace | None, listing: tuple[Subnet, ...] = (), named: tuple[Subnet, ...] = ()) -> Decision:
-    return decide(View(namespace, listing, named), NOW)
+def decided(
+    namespace: Namespace | None,
+    listing: tuple[Subnet, ...] = (),
+    named: tuple[Subnet, ...] = (),
+    pools: tuple[str, ...] = (),
+    others_pools: tuple[Pool, ...] = (),
+) -> Decision:
+    return decide(View(namespace, listing, named, pools, others_pools), NOW)
 
 
 def changed(decision: Decision) -> dict[str, str | None]:
@@ -52,14 +67,14 @@ def test_a_subnet_that_lists_a_namespace_is_written_on_it() -> None:
         "logical_switch": "lists",
         "cidr": "10.1.0.0/24",
         "exclude_ips": "10.1.0.1,10.1.0.9",
+        BOUND: "subnet/lists",
     }
 
 
 def test_what_is_written_already_stays() -> None:
     """Rule 4."""
-    namespace = team(logical_switch="lists", cidr="10.1.0.0/24", exclude_ips="10.1.0.1,10.1.0.9")
-
-    assert decided(namespace, (LISTING,), (LISTING,)) == Decision()
+    assert decided(team(LISTED, bound="subnet/lists"), (LISTING,), (LISTING,)) == Decision()
+    assert decided(team(logical_switch="net", cidr=SLASH_29, exclude_ips="10.0.0.1"), (), (NET,)) == Decision()
 
 
 def test_a_subnet_named_by_hand_keeps_its_place() -> None:
@@ -67,6 +82,7 @@ def test_a_subnet_named_by_hand_keeps_its_place() -> None:
     found = changed(decided(team(logical_switch="net"), (LISTING,), (NET,)))
 
     assert found["logical_switch"] == "net,lists"
+    assert found[BOUND] == "subnet/lists"
     assert found["cidr"] == f"{SLASH_29};10.1.0.0/24"
 
 
@@ -75,9 +91,61 @@ def test_a_subnet_that_is_gone_goes() -> None:
     assert changed(decided(team(logical_switch="gone", cidr="x"))) == {"logical_switch": None, "cidr": None}
 
 
-def test_a_subnet_that_lists_others_now_goes() -> None:
-    """Its list is the truth about it."""
-    assert changed(decided(team(logical_switch="elsewhere"), (), (ELSEWHERE,))) == {"logical_switch": None}
+def test_what_we_wrote_goes_when_the_subnet_lists_nobody_any_more() -> None:
+    """The last namespace of a list is taken off it: nothing but our own mark tells it from a person's choice."""
+    freed = make_subnet("lists", "10.1.0.0/24", exclude_ips=("10.1.0.1", "10.1.0.9"))
+    namespace = team(LISTED, bound="subnet/lists")
+
+    assert changed(decided(namespace, (), (freed,))) == {
+        "logical_switch": None,
+        "cidr": None,
+        "exclude_ips": None,
+        BOUND: None,
+    }
+
+
+@pytest.mark.parametrize("subnet", [NET, ELSEWHERE, LISTING])
+def test_what_a_person_wrote_is_never_removed(subnet: Subnet) -> None:
+    """Whatever the subnet lists, and also after it listed this namespace for a while."""
+    name, ips = subnet.metadata.name, ",".join(subnet.spec.exclude_ips)
+    wrote = team(logical_switch=name)
+    beside = {"logical_switch": name, "cidr": subnet.spec.cidr_block, "exclude_ips": ips}
+
+    assert changed(decided(wrote, (), (subnet,))).get("logical_switch", name) == name
+    assert decided(team(beside, bound=""), (), (subnet,)) == Decision()
+    assert decided(team(beside, bound=""), (subnet,), (subnet,)) == Decision()
+
+
+def test_what_an_older_kube_ovn_wrote_is_taken_over() -> None:
+    """It has no mark of ours: who lists the namespace wrote it, and who lists others certainly not any more."""
+    beside = {"logical_switch": "lists,elsewhere,net", "cidr": "x", "exclude_ips": "y"}
+    found = changed(decided(team(beside), (LISTING,), (LISTING, ELSEWHERE, NET)))
+
+    assert found["logical_switch"] == "lists,net"
+    assert found[BOUND] == "subnet/lists"
+
+
+def test_pools_that_list_a_namespace_are_written_on_it() -> None:
+    """In order of their names, behind what a person wrote; that one stays, also while there is no such pool."""
+    assert changed(decided(team(), pools=("blue", "red"))) == {
+        "ip_pool": "blue,red",
+        BOUND: "ippool/blue,ippool/red",
+    }
+    found = changed(decided(team(ip_pool=" later,red "), pools=("blue", "red")))
+    assert found == {"ip_pool": "later,red,blue", BOUND: "ippool/blue,ippool/red"}
+    assert decided(team(ip_pool=" later, red")) == Decision()
+    assert decided(team(ip_pool="later,red,blue", bound="ippool/blue"), pools=("blue", "red")) == Decision()
+
+
+def test_a_pool_that_lists_the_namespace_no_more_goes() -> None:
+    """Ours by its mark, Kube-OVN's by what it lists now; a person's own entry stays."""
+    elsewhere = Pool(metadata=Meta(name="blue"), spec=PoolSpec(namespaces=("other",)))
+
+    assert changed(decided(team(ip_pool="red,blue", bound="ippool/blue"))) == {"ip_pool": "red", BOUND: ""}
+    assert changed(decided(team(ip_pool="blue", bound="ippool/blue"))) == {"ip_pool": None, BOUND: None}
+    assert decided(team(ip_pool="blue"), others_pools=(elsewhere,)) == Decision()
+    legacy = team(ip_pool="blue", logical_switch="net", cidr=SLASH_29, exclude_ips="10.0.0.1")
+    assert changed(decided(legacy, (), (NET,), (), (elsewhere,))) == {"ip_pool": None, BOUND: ""}
 
 
 @pytest.mark.parametrize(
@@ -114,8 +182,9 @@ def test_all_of_a_selector_must_hold() -> None:
 def test_a_subnet_lists_by_name_or_by_label() -> None:
     """spec.namespaces, or any of spec.namespaceSelectors."""
     selecting = make_subnet(namespace_selectors=(LabelSelector(), LabelSelector(match_labels={"a": "1"})))
+    labelled = Namespace(metadata=Meta(name="team", labels={"a": "1"}))
 
     assert lists(LISTING, team())
     assert not lists(ELSEWHERE, team())
-    assert lists(selecting, team(labels={"a": "1"}))
+    assert lists(selecting, labelled)
     assert not lists(selecting, team())

@@ -179,3 +179,5 @@ def test_the_stateful_set_of_a_pod_is_known_by_its_uid() -> None:
     assert naming.set_uid(make_pod("web-0", owner=made)) == "s1"
     assert naming.set_uid(make_pod("other-0", owner=made)) == ""
     assert naming.set_uid(make_pod("web-0")) == ""
+    assert naming.set_name(make_pod("web-0", owner=made)) == "web"
+    assert naming.set_name(make_pod("other-0", owner=made)) == naming.set_name(make_pod("web-0")) == ""

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.core.addresses import Family
 from controller.core.catalogue import Reason, say
 from controller.core.decisions.placement import (
     Ask,
     Entry,
+    Home,
     Place,
     Refused,
+    Seat,
     ask_of,
+    home_of,
     parse_entry,
     parse_pool,
     subnet_of,
 )
 from controller.core.faults import Malformed
-from controller.core.objects import Meta, Namespace
+from controller.core.ipam import FAMILIES
+from controller.core.objects import Meta, Namespace, Pod
 from tests.core.worlds import MAC, NOTE, asks, make_pod, make_subnet, num, place_of
 
+NO_POOL = say(Reason.POOL_NOT_FOUND, "absent", pool="x")
 MISSING = say(Reason.SUBNET_NOT_FOUND, "absent", subnet="x")
 DUAL = "10.3.0.0/29,fd00:3::/125"
 
@@ -34,7 +40,10 @@ class Cluster:
 
     cidrs: dict[str, str] = field(default_factory=dict)
     lists: tuple[str, ...] = ()
-    full: tuple[str, ...] = ()
+    full: tuple[str, ...] = ()  # subnets, and pools
+    kept: str = ""  # where the port has an address
+    pools: dict[str, str] = field(default_factory=dict)  # pool -> subnet
+    broken: tuple[str, ...] = ()  # pools
 
     def place(self, name: str) -> Place:
         if name not in self.cidrs:
@@ -48,12 +57,22 @@ class Cluster:
     def default(self) -> str:
         return "ovn-default"
 
-    def room(self, name: str) -> bool:
-        return name not in self.full
+    def room(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
+        place = self.place(name)
+        wanted = place.plan is None or set(families) & set(place.plan.families)
+        return bool(wanted) and (pool or name) not in self.full
+
+    def keeps(self, name: str) -> bool:
+        return name == self.kept
+
+    def seat(self, pool: str) -> Seat:
+        subnet = self.pools.get(pool, "")
+        return Seat(pool, subnet, NO_POOL if not subnet or pool in self.broken else None)
 
 
-def space(switches: str = "") -> Namespace:
+def space(switches: str = "", pools: str = "") -> Namespace:
     notes = {NOTE + "logical_switch": switches} if switches else {}
+    notes |= {NOTE + "ip_pool": pools} if pools else {}
     return Namespace(metadata=Meta(name="default", annotations=notes))
 
 
@@ -110,6 +129,88 @@ def test_a_reservation_comes_before_the_default() -> None:
     assert subnet_of(make_pod(), None, THREE, "", NOTHING) == "ovn-default"
 
 
+def test_a_port_stays_in_the_subnet_where_it_has_an_address() -> None:
+    """As long as the namespace names it: a StatefulSet's pod does not move because others filled its subnet."""
+    assert subnet_of(make_pod(), space("a,b"), Cluster(kept="b"), "", NOTHING) == "b"
+    assert subnet_of(make_pod(), space("a,b"), Cluster(kept="c"), "", NOTHING) == "a"
+
+
+# -- the pool --------------------------------------------------------------------------------------
+
+
+def chosen(pod: Pod, namespace: Namespace | None, places: Cluster, reserved_in: str = "") -> Home:
+    return home_of(pod, namespace, places, reserved_in, ask_of(pod))
+
+
+POOLS = {"blue": "a", "red": "b"}
+
+
+def test_a_pod_is_in_the_subnet_of_the_pool_that_it_names() -> None:
+    """Contract §4: before its namespace's choice, behind its own annotation, with which it must agree."""
+    pod, both = make_pod(notes={"ip_pool": "red"}), make_pod(notes={"ip_pool": "red", "logical_switch": "a"})
+    places = replace(THREE, pools=POOLS)
+
+    found = chosen(pod, space("a"), places)
+    assert (found.subnet, found.pool, found.problem) == ("b", "red", None)
+    assert chosen(make_pod(notes={"ip_pool": "red", "logical_switch": "b"}), None, places) == found
+    wrong = chosen(both, space("a"), places)
+    assert wrong.problem is not None
+    assert wrong.problem.text.startswith("IPPool red is in subnet b, the pod is in subnet a")
+    assert wrong.waits == (("pool", "red"),)
+
+
+def test_a_pool_that_is_not_there_is_waited_for() -> None:
+    """The subnet is what it would be without it: a reservation may be there."""
+    found = chosen(make_pod(notes={"ip_pool": "red"}), space(), THREE, "c")
+
+    assert found == Home("c", "red", NO_POOL, (("pool", "red"),))
+
+
+def test_of_a_namespaces_pools_the_first_with_room_in_a_subnet_of_the_pod_is_taken() -> None:
+    """Bug row 65: by live IPAM; who finds none waits for room in any of them."""
+    both, places = space("a,b", "blue, red,later"), replace(THREE, pools=POOLS)
+    topics = (("pool", "blue"), ("pool", "red"), ("pool", "later"), ("space", "a", "blue"), ("space", "b", "red"))
+
+    assert chosen(make_pod(), both, places) == Home("a", "blue", waits=topics)
+    assert chosen(make_pod(), both, replace(places, full=("blue",))).pool == "red"
+    assert chosen(make_pod(), both, replace(places, full=("blue", "red"))) == Home("a", "blue", waits=topics)
+    assert chosen(make_pod(), both, replace(places, broken=("blue",))).pool == "red"
+    assert chosen(make_pod(), both, replace(places, kept="b")).pool == "red"
+    assert chosen(make_pod(notes={"logical_switch": "b"}), both, places).pool == "red"
+    assert chosen(make_pod(), both, Cluster(pools=POOLS)).waits == topics[:3]
+
+
+def test_a_namespace_whose_pools_are_all_elsewhere_gives_nothing() -> None:
+    """As Kube-OVN does; what a port has already it keeps."""
+    places = replace(THREE, pools=POOLS)
+
+    found = chosen(make_pod(), space("a,dual", "red,later"), places)
+    assert found.problem is not None
+    assert found.problem.text.endswith("of red, later none exists in subnet a, dual without an error")
+    assert (found.subnet, found.waits) == ("a", (("pool", "red"), ("pool", "later")))
+    assert chosen(make_pod(), space("", "red"), places).subnet == "ovn-default"
+    kept = chosen(make_pod(), space("a,dual", "red"), replace(places, kept="dual"))
+    assert (kept.subnet, kept.pool, kept.problem) == ("dual", "", None)
+
+
+def test_who_names_an_address_or_has_a_reservation_needs_no_pool() -> None:
+    """Static requests may take an address of any pool."""
+    both, places = space("a,b", "red"), replace(THREE, pools=POOLS)
+
+    assert chosen(make_pod(notes={"ip_address": "10.1.0.9"}), both, places) == Home("a")
+    assert chosen(make_pod(notes={"ip_pool": "10.1.0.9,10.1.0.8"}), both, places) == Home("a")
+    assert chosen(make_pod(), both, places, "a") == Home("a")
+
+
+def test_who_finds_no_subnet_with_room_waits_for_all_of_them() -> None:
+    """And one that wants a single family stands in that family's line."""
+    places = replace(THREE, full=("a", "dual"))
+
+    assert chosen(make_pod(), space("a,missing,dual"), places).waits == (("space", "a"), ("space", "dual"))
+    one = make_pod(notes={"ip_family": "ipv6"})
+    assert chosen(one, space("dual"), places).waits == (("space", "dual", "", "IPv6"),)
+
+
 def test_a_place_says_what_wakes_those_who_wait_for_it() -> None:
     """Its own name, also before it exists; and the provider of a subnet that names none is ovn."""
     absent = THREE.place("x")
@@ -146,7 +247,9 @@ def test_an_address_a_mac_and_a_list_are_read() -> None:
         ("mac_address", "0A:00:00:00:00:01"),
         ("mac_address", "01:00:00:00:00:01"),
         ("ip_pool", "10.0.0.2;x"),
-        ("ip_pool", "my-pool"),
+        ("ip_pool", "my-pool,10.0.0.2"),
+        ("ip_pool", "my_pool"),
+        ("ip_pool", "10.0.0.300"),
         ("ip_pool", ","),
         ("ip_pool", " ; "),
         ("ip_pool", "10.0.0.2/24"),
@@ -161,10 +264,41 @@ def test_what_cannot_be_read_is_refused_by_its_annotation(key: str, text: str) -
     assert NOTE + key in refused.value.message.text
 
 
-def test_a_pool_by_name_is_not_served_and_says_so() -> None:
-    """Known limit; the message says what to write instead."""
-    with pytest.raises(Malformed, match="write addresses"):
-        parse_pool("my-pool")
+@pytest.mark.parametrize("name", ["my-pool", "123pool", " blue ", "a.b.c", "10.0.0.5-10.0.0.9"])
+def test_a_single_word_that_is_no_address_names_a_pool(name: str) -> None:
+    """It says where the pod is, also when an address is named; Kubernetes' names may begin with a digit."""
+    named = make_pod(notes={"ip_pool": name, "ip_address": "10.0.0.2"})
+
+    assert ask_of(make_pod(notes={"ip_pool": name})) == Ask(pool_name=name.strip())
+    assert ask_of(named) == replace(asks("10.0.0.2"), pool_name=name.strip())
+
+
+@pytest.mark.parametrize(("text", "families"), [("ipv4", (4,)), ("IPv6", (6,)), (" ipv4 ", (4,)), ("", (4, 6))])
+def test_one_family_of_two_may_be_asked_for(text: str, families: tuple[Family, ...]) -> None:
+    """Nothing else of a list is looked at then."""
+    pod = make_pod(notes={"ip_family": text, "ip_pool": "10.0.0.2,fd00::2;10.0.0.3,fd00::3"})
+    four, six = [num("10.0.0.2"), num("10.0.0.3")], [num("fd00::2"), num("fd00::3")]
+
+    found = ask_of(pod)
+
+    assert found.families == families
+    assert [e.v4 for e in found.pool] == (four if 4 in families else [None, None])
+    assert [e.v6 for e in found.pool] == (six if 6 in families else [None, None])
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"ip_family": "ipv4", "ip_address": "fd00::2"},
+        {"ip_family": "ipv6", "ip_pool": "10.0.0.2;10.0.0.3"},
+        {"ip_family": "dual"},
+        {"ip_family": "9" * 5000},
+    ],
+)
+def test_a_family_that_fits_nothing_is_refused(notes: dict[str, str]) -> None:
+    """Whoever asks for one family and names addresses of the other only is told so."""
+    with pytest.raises(Refused, match="ip_family"):
+        ask_of(make_pod(notes=notes))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import pytest
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions.nic import SCHEDULING_GRACE
-from controller.core.decisions.placement import Ask, Entry, Place
+from controller.core.decisions.placement import Ask, Entry, Home, Place
 from controller.core.decisions.pod import decide, together
 from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Patch, Promise, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind, Pod
+from controller.machines.pools import Pools
 from tests.core.test_placement import MISSING
 from tests.core.worlds import (
     GRANTED,
@@ -33,8 +34,10 @@ from tests.core.worlds import (
     granted_ip,
     held_by,
     hold,
+    layout,
     make_ip,
     make_pod,
+    make_pool,
     make_row,
     make_subnet,
     names,
@@ -73,6 +76,73 @@ def refused(decision: Decision) -> Reason:
     assert told(decision) == [str(decision.refusal.reason), "AcquireAddressFailed"]
     assert [e for e in decision.effects if not isinstance(e, Withdraw)] == []
     return decision.refusal.reason
+
+
+# -- pools and families ----------------------------------------------------------------------------
+
+BLUE = Home("net", "blue", waits=(("pool", "blue"), ("space", "net", "red")))
+
+
+def pooled(*ips: str, **held: str) -> dict[str, Any]:
+    """A View of net with pool blue in it."""
+    pools = Pools()
+    pools.put("blue", make_pool("blue", *ips))
+    plan = pools.divide(layout(NET).plan)
+    book = book_of(NET, **held)
+    book.configure("net", plan)
+    return {"place": replace(place_of(NET), plan=plan, shape=plan), "book": book}
+
+
+def at_home(home: Home, pod: Pod | None = None, ask: Ask | None = None, **view: Any) -> Decision:
+    return decided(bidders=(replace(bidder_of(pod or make_pod(), ask=ask), home=home),), **view)
+
+
+def test_a_pod_gets_an_address_of_its_pool_and_one_without_a_pool_never() -> None:
+    """Contract §6: a pool's addresses never leave by the default pool."""
+    view = pooled("10.0.0.2..10.0.0.3", "10.0.0.5")
+
+    assert address(at_home(BLUE, **view)) == "10.0.0.2"
+    assert address(at_home(Home("net"), **view)) == "10.0.0.4"
+    assert address(with_ask(asks("10.0.0.5"), **view)) == "10.0.0.5"
+
+
+def test_a_full_pool_is_waited_for_in_every_line_that_would_do() -> None:
+    """And in no other: who is refused for another reason does not stand in line."""
+    decision = at_home(BLUE, **pooled("10.0.0.2", api="10.0.0.2"))
+
+    assert refused(decision) is Reason.SUBNET_EXHAUSTED
+    assert decision.waits == (("space", "net", "blue"), *BLUE.waits, *ELSEWHERE)
+    conflict = at_home(BLUE, ask=asks("10.0.0.2"), **pooled("10.0.0.2", api="10.0.0.2"))
+    assert refused(conflict) is Reason.ADDRESS_CONFLICT
+    assert not set(BLUE.waits) & set(conflict.waits)
+
+
+def test_a_pool_that_cannot_be_used_is_said_but_to_who_runs_or_has_a_reservation() -> None:
+    """IPPoolNotFound heals by itself; what a pod has already it keeps."""
+    why = say(Reason.POOL_NOT_FOUND, "absent", pool="blue")
+    lost = Home("net", "blue", why, (("pool", "blue"),))
+    decision = at_home(lost)
+
+    assert refused(decision) is Reason.POOL_NOT_FOUND
+    assert decision.waits == (("pool", "blue"), *ELSEWHERE)
+    runs = make_pod(notes=notes_of())
+    everything: dict[str, Any] = {"held": (held_by(OWN, make_row()),), "book": book_of(NET, web__default="10.0.0.2")}
+    assert at_home(lost, runs, **everything).refusal is None
+    reserved: dict[str, Any] = {"held": (held_by(granted_ip()),), "book": book_of(NET, web__default="10.0.0.2")}
+    assert address(at_home(lost, **reserved)) == "10.0.0.2"
+
+
+def test_of_a_dual_stack_subnet_one_family_may_be_asked_for() -> None:
+    """The other one is not taken at all; a subnet that has it not refuses (kube-ovn-behaviour §8.1)."""
+    dual = make_subnet(cidr="10.0.0.0/29,fd00::/125")
+    six = Ask(families=(6,))
+
+    assert address(with_ask(six, place=place_of(dual), book=book_of(dual))) == "fd00::2"
+    assert address(with_ask(Ask(), place=place_of(dual), book=book_of(dual))) == "10.0.0.2,fd00::2"
+    decision = with_ask(six)
+    assert refused(decision) is Reason.ADDRESS_OUT_OF_RANGE
+    assert decision.refusal is not None
+    assert "subnet net has no IPv6 addresses" in decision.refusal.text
 
 
 # -- on the way up ---------------------------------------------------------------------------------
@@ -326,6 +396,32 @@ def test_a_stateful_sets_pod_has_the_entry_of_its_ordinal(ordinal: int, gets: st
         assert refused(decision) is Reason.ADDRESS_CONFLICT
     else:
         assert address(decision) == gets
+
+
+@pytest.mark.parametrize(("first", "gets"), [(1, None), (2, "10.0.0.4"), (0, None)])
+def test_a_set_that_begins_elsewhere_begins_with_the_first_entry(first: int, gets: str | None) -> None:
+    """`ordinals.start` is taken off (W30: Kube-OVN does not)."""
+    listed = asks(pool=("10.0.0.4",))
+    bidder = replace(bidder_of(make_pod("web-2", owner=STS), ask=listed), first=first)
+    decision = decided(bidders=(bidder,))
+
+    if gets is None:
+        assert refused(decision) is Reason.ADDRESS_CONFLICT
+        assert ("statefulset", "default", "web") in decision.waits
+    else:
+        assert address(decision) == gets
+
+
+def test_an_entry_is_not_guessed() -> None:
+    """As long as nobody knows where the set begins to count; who needs no list does not wait for that."""
+    bidder = replace(bidder_of(make_pod("web-0", owner=STS), ask=asks(pool=("10.0.0.4",))), first=None)
+    decision = decided(bidders=(bidder,))
+
+    assert (decision.effects, decision.refusal) == ((), None)
+    assert decision.waits == (("statefulset", "default", "web"), *ELSEWHERE)
+    assert address(decided(bidders=(replace(bidder, ask=asks("10.0.0.4")),))) == "10.0.0.4"
+    mine = replace(bidder, object=make_pod("web-0", notes={"ip_pool": "10.0.0.4"}))
+    assert address(decided(bidders=(mine,))) == "10.0.0.4"
 
 
 def test_a_full_subnet_is_waited_for_in_order() -> None:

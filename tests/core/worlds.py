@@ -10,10 +10,11 @@ from controller.core.addresses import Address, format_address, format_mac, parse
 from controller.core.decisions import namespace as of_namespace
 from controller.core.decisions import nic as of_nic
 from controller.core.decisions import pod as of_pod
+from controller.core.decisions import pool as of_pool
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
 from controller.core.decisions.binding import Bidder
-from controller.core.decisions.placement import Ask, Entry, Place
+from controller.core.decisions.placement import Ask, Entry, Home, Place
 from controller.core.decisions.realise import Held
 from controller.core.decisions.release import Grounds
 from controller.core.decisions.retention import Pods
@@ -22,16 +23,19 @@ from controller.core.effects import (
     ConfirmGone,
     Create,
     Delete,
+    DropAddressSet,
     DropPort,
     DropSwitch,
     Patch,
     Promise,
+    PutAddressSet,
     PutPort,
     PutSwitch,
     Remember,
     Withdraw,
 )
 from controller.core.ipam import Record, Source
+from controller.core.neighbours import Pool, PoolSpec, PoolStatus
 from controller.core.objects import (
     FINALIZER,
     Condition,
@@ -217,6 +221,30 @@ def make_subnet(
     return Subnet(metadata=meta, spec=one.spec, status=type(one.status)(conditions=conditions))
 
 
+def make_pool(
+    name: str = "blue",
+    *ips: str,
+    created: str = "2026-01-01T00:00:00Z",
+    finalizers: tuple[str, ...] = OURS,
+    conditions: tuple[Condition, ...] = (),
+    deleting: bool = False,
+    fault: str = "",
+    **spec: Any,
+) -> Pool:
+    """An IPPool of net that our finalizer is on."""
+    meta = Meta(
+        name=name,
+        uid="pool-uid",
+        resource_version="3",
+        generation=2,
+        finalizers=finalizers,
+        creation_timestamp=created,
+        deletion_timestamp=STAMP if deleting else None,
+    )
+    status = PoolStatus(conditions=conditions)
+    return Pool(metadata=meta, spec=PoolSpec(**({"subnet": "net", "ips": ips} | spec)), status=status, fault=fault)
+
+
 def layout(subnet: Subnet) -> Layout:
     """The layout of a subnet that is well-formed."""
     found = layout_of(subnet)
@@ -261,7 +289,7 @@ def bidder_of(pod: Pod, subnet: str = "net", ask: Ask | None = None, *, unreadab
         port=naming.port_name(owner),
         owner=owner,
         kind=naming.pod_type(pod),
-        subnet=subnet,
+        home=Home(subnet),
         ask=None if unreadable else ask or Ask(),
         running=running,
         address=notes.get(NOTE + "ip_address", "") if running else "",
@@ -432,6 +460,9 @@ class Tiny:
             list(self.picture.see_port(name, old, new, self.clock.now()))
         for name, _, row in seen_switches:
             list(self.picture.see_switch(name, row))
+        sets = {name: after for name, (_, after) in change.sets.items()}
+        for name, was, now in self.picture.ports.apply_sets(sets, whole=False):
+            list(self.picture.see_set(name, was, now))
 
     def restart(self) -> None:
         """A new process: everything is read again, nothing is remembered."""
@@ -442,7 +473,7 @@ class Tiny:
             self.picture, waiting, self.refusals, self.clock, busy=lambda _key: False, protect_in_use=protect
         )
         now = self.clock.now()
-        for kind in (Kind.NODE, Kind.SUBNET, Kind.NAMESPACE, Kind.IP, Kind.POD):
+        for kind in (Kind.NODE, Kind.SUBNET, Kind.POOL, Kind.NAMESPACE, Kind.IP, Kind.POD):
             objects = self.store.snapshot(kind)
             for _, old, new in self.picture.replica(kind).replace(objects, self.store.version):
                 list(self.picture.see(kind, old, new, now))
@@ -453,12 +484,16 @@ class Tiny:
             list(self.picture.see_port(name, was, port, now))
         for name, _, row in rows:
             list(self.picture.see_switch(name, row))
+        for name, before, after in self.picture.ports.apply_sets(dict(tables.sets), whole=True):
+            list(self.picture.see_set(name, before, after))
 
     def everything(self) -> list[Key]:
         """Every key that any record could wake, in an order that depends on nothing but the content."""
         found: dict[Key, None] = {}
         for _, name in self.store.views[Kind.SUBNET]:
             found |= {keys.subnet(name): None, keys.subnet_status(name): None}
+        for pool in self.picture.pool_names():
+            found |= {keys.pool(pool): None, keys.pool_status(pool): None}
         found |= {keys.namespace(name): None for _, name in self.store.views[Kind.NAMESPACE]}
         for ip in self.picture.ips.values():
             found[keys.reservation(ip.metadata.name)] = None
@@ -484,6 +519,10 @@ class Tiny:
                 return of_pod.decide(views.pod(key.namespace, key.name), now)
             case keys.NAMESPACE:
                 return of_namespace.decide(views.namespace(key.name), now)
+            case keys.POOL:
+                return replace(of_pool.decide(views.pool(key.name, counted=False), now), status=None)
+            case keys.POOL_STATUS:
+                return replace(of_pool.decide(views.pool(key.name, counted=True), now), effects=())
             case keys.SUBNET:  # its status is its other key's business: it is written from what was counted
                 return replace(of_subnet.decide(views.subnet(key.name, counted=False), now), status=None)
             case _:
@@ -523,7 +562,7 @@ class Tiny:
             case ConfirmGone(namespace, name):
                 found = self.store.views[Kind.POD].get((namespace, name))
                 return not (isinstance(found, Pod) and found.alive)
-            case PutPort() | DropPort() | PutSwitch() | DropSwitch():
+            case PutPort() | DropPort() | PutSwitch() | DropSwitch() | PutAddressSet() | DropAddressSet():
                 self.database.commit((effect,), by)
             case Create(kind, namespace, name, body):
                 self.store.create(kind, namespace, name, body, by)

@@ -94,12 +94,15 @@ def test_only_an_ovn_subnet_needs_a_switch(provider: str, *, there: bool) -> Non
 
 def test_room_means_a_free_address_of_each_family() -> None:
     """By live IPAM; an unusable subnet has none."""
-    atlas = Atlas(has_room=lambda _name, family: family == 4)
+    atlas = Atlas(has_room=lambda _name, family, pool: family == 4 and not pool)
     atlas.put("net", make_subnet())
     atlas.put("dual", make_subnet("dual", "10.1.0.0/29,fd00::/125"))
 
     assert atlas.room("net")
+    assert not atlas.room("net", "blue")
+    assert not atlas.room("net", families=(6,))
     assert not atlas.room("dual")
+    assert atlas.room("dual", families=(4,))
     assert not atlas.room("x")
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from controller.core.addresses import Address, Family, format_mac
 from controller.core.effects import Topic
 from controller.core.ipam import FAMILIES, Counts, FamilyPlan, Refusal, Release, SubnetPlan, Want, choose
-from controller.core.ranges import RangeSet
+from controller.core.ranges import RangeSet, parse_ranges
 from controller.machines.ledger import Ledger, Record, Source
 from tests.machines.test_ledger import num, planned
 
@@ -43,10 +43,37 @@ V4S = st.none() | st.sampled_from([address.value for address in UNIVERSE if addr
 V6S = st.none() | st.sampled_from([address.value for address in UNIVERSE if address.family == 6])
 MAC = st.none() | st.sampled_from(MACS[:4])
 RECORDS = st.builds(Record, st.sampled_from(PORTS), st.sampled_from(SUBNETS), V4S, V6S, MAC)
-PLANS = st.builds(planned, st.sampled_from(CIDRS), st.sampled_from(EXCLUDES), st.just(""), st.sampled_from([0.0, 30.0]))
+NAMED_POOLS: tuple[dict[str, tuple[str, ...]], ...] = (
+    {},
+    {"blue": ("10.0.0.3..10.0.0.4", "fd00::3..fd00::4")},
+    {"blue": ("10.0.0.2",), "red": ("10.0.0.5..10.0.0.9", "fd00::2", "fd00::6")},
+    {"red": ("fd00::..fd00::9",)},
+)
+POOLS = ("", "blue", "red")
+
+
+def with_pools(plan: SubnetPlan, named: dict[str, tuple[str, ...]]) -> SubnetPlan:
+    """The same plan with these named pools in it."""
+
+    def divided(one: FamilyPlan | None) -> FamilyPlan | None:
+        return one and replace(one, pools=tuple((name, parse_ranges(items, one.cidr)) for name, items in named.items()))
+
+    return replace(plan, v4=divided(plan.v4), v6=divided(plan.v6))
+
+
+PLANS = st.builds(
+    with_pools,
+    st.builds(planned, st.sampled_from(CIDRS), st.sampled_from(EXCLUDES), st.just(""), st.sampled_from([0.0, 30.0])),
+    st.sampled_from(NAMED_POOLS),
+)
 FAMILY_CHOICES = st.sampled_from([(4, 6), (4,), (6,)])
 WANTS = st.builds(
-    Want, st.sampled_from(PORTS), families=FAMILY_CHOICES, dice=st.integers(0, 2), patient=st.booleans()
+    Want,
+    st.sampled_from(PORTS),
+    families=FAMILY_CHOICES,
+    dice=st.integers(0, 2),
+    patient=st.booleans(),
+    pool=st.sampled_from(POOLS),
 ) | st.builds(Want, st.sampled_from(PORTS), V4S, V6S, MAC, families=FAMILY_CHOICES)
 RECORDING = (Source.PORT, Source.IP)
 
@@ -102,8 +129,13 @@ class Model:
     def all_free(self) -> set[Place]:
         return {place for subnet in SUBNETS for family in FAMILIES for place in self.free(subnet, family)}
 
-    def next_free(self, subnet: str, family: Family, now: float) -> int | None:
-        free = self.free(subnet, family)
+    def pool_of(self, place: Place) -> str:
+        plan = self.family_plan(place.subnet, place.address.family)
+        named = plan.pools if plan and self.usable(place) and not self.closed(place) else ()
+        return next((name for name, region in named if place.address.value in region), "")
+
+    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
+        free = [place for place in self.free(subnet, family) if self.pool_of(place) == pool]
         released = sorted((place for place in free if place in self.releases), key=lambda p: self.releases[p].at)
         never_used = [place for place in free if place not in self.releases]
         if len(released) > self.remembered:
@@ -183,14 +215,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def configure(self, subnet: str, plan: SubnetPlan | None) -> None:
         if plan is not None:
             plan = replace(plan, name=subnet)
-        changed = self.model.plans.get(subnet) != plan
+        old = self.model.plans.get(subnet)
+        pools = sorted({*(old.pools if old else ()), *(plan.pools if plan else ())})
+        fired = [("plan", subnet), ("space", subnet), *(("space", subnet, pool) for pool in pools)]
         self.ledger.drain_freed()
         self.ledger.configure(subnet, plan)
         self.model.plans.pop(subnet, None)
         if plan is not None:
             self.model.plans[subnet] = plan
         self.model.forget()
-        assert self.ledger.drain_freed() == ([("plan", subnet), ("space", subnet)] if changed else [])
+        assert self.ledger.drain_freed() == (fired if old != plan else [])
 
     @rule(node=st.sampled_from(["n1", "n2"]), addresses=st.lists(st.sampled_from(UNIVERSE), max_size=2))
     def bar(self, node: str, addresses: list[Address]) -> None:
@@ -211,14 +245,23 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += later
         before, macs = self.model.held_by(), {mac: self.model.mac_holders(mac) for mac in MACS}
         self.ledger.drain_freed()
+        self.ledger.drain_touched_pools()
+        old = self.model.said.get((source, key), ())
         self.ledger.put(source, key, records, self.now)
         self.model.put(source, key, tuple(records), self.now)
         assert set(self.ledger.drain_freed()) == self.fired(before, macs)
+        moved = {place for place, _ in before ^ self.model.held_by()}
+        places = {Place(one.subnet, address) for one in (*old, *records) for address in one.addresses}
+        touched = self.ledger.drain_touched_pools()
+        assert {self.model.pool_of(place) for place in moved} - {""} <= touched
+        assert touched <= {self.model.pool_of(place) for place in places | moved} - {""}
 
     def fired(self, before: set[tuple[Place, str]], macs: dict[int, set[str]]) -> set[Topic]:
         lost = {place for place, _ in before - self.model.held_by()}
         fired: set[Topic] = {("address", place.subnet, str(place.address)) for place in lost}
-        fired |= {("space", place.subnet) for place in lost if place in self.model.all_free()}
+        for place in lost & self.model.all_free():
+            pool = self.model.pool_of(place)
+            fired.add(("space", place.subnet, pool) if pool else ("space", place.subnet))
         return fired | {("mac", format_mac(mac)) for mac in MACS if macs[mac] - self.model.mac_holders(mac)}
 
     @rule(subnet=st.sampled_from(SUBNETS), want=WANTS, later=st.sampled_from([1.0, 40.0]))
@@ -253,7 +296,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if dynamic:
             assert not want.patient
             assert place in self.model.free(place.subnet, place.address.family)
-            assert place.address.value == self.model.next_free(place.subnet, place.address.family, self.now)
+            assert self.model.pool_of(place) == want.pool
+            assert place.address.value == self.model.next_free(place.subnet, place.address.family, self.now, want.pool)
         else:
             release = self.model.releases.get(place)
             cooldown = self.model.plans[place.subnet].cooldown
@@ -268,7 +312,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ):
             return True
         families = [family for family in self.model.plans[subnet].families if family in want.families]
-        return not families or any(not self.model.free(subnet, family) for family in families)
+        return not families or any(self.model.next_free(subnet, f, self.now, want.pool) is None for f in families)
 
     def put_promise(self, promise: Record) -> None:
         self.ledger.put(Source.PROMISE, promise.port, [promise], self.now)
@@ -277,7 +321,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def everything(self) -> dict[str, object]:
         """All the ledger's memory but for the cursors, which are a cache."""
         shelves = {
-            (name, family): (shelf.held.__getstate__(), list(shelf._released.items()), list(shelf._resting.items()))
+            (name, family): (
+                shelf.held.__getstate__(),
+                [(pool, stock.used, list(stock.released.items())) for pool, stock in shelf._stocks.items()],
+                list(shelf._resting.items()),
+            )
             for name, room in self.ledger._rooms.items()
             for family, shelf in ((4, room.v4), (6, room.v6))
         }
@@ -334,13 +382,32 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert one.using & one.available == RangeSet()
                 free = RangeSet.from_sorted(place.address.value for place in self.model.free(subnet, family))
                 assert one.available == free
-                assert self.ledger.free_count(subnet, family) == free.size
                 outside = {
                     (place.address, port)
                     for place, port in self.model.held_by()
                     if (place.subnet, place.address.family) == (subnet, family) and not self.covered(place)
                 }
                 assert set(one.outside) == outside
+
+    @invariant()
+    def every_open_address_is_in_one_pool(self) -> None:
+        """What the pools have, the default one included, is disjoint and together the subnet's (bug rows 43, 44)."""
+        for subnet, plan in self.model.plans.items():
+            usage = self.ledger.usage(subnet)
+            assert usage is not None
+            assert self.ledger.pool_usage("gone", "blue") == {}
+            for family in plan.families:
+                for pool in POOLS:
+                    free = [p.address.value for p in self.model.free(subnet, family) if self.model.pool_of(p) == pool]
+                    assert self.ledger.free_count(subnet, family, pool) == len(free)
+                    shown = self.ledger.pool_usage(subnet, pool)[family]
+                    assert shown.available == RangeSet.from_sorted(free)
+                    assert shown.using & shown.available == RangeSet()
+                    assert shown.using.size + shown.available.size == shown.total
+                shown_all = [self.ledger.pool_usage(subnet, pool)[family] for pool in POOLS]
+                assert sum(one.using.size for one in shown_all) == usage[family].using.size
+                assert sum(one.available.size for one in shown_all) == usage[family].available.size
+                assert shown_all[0].using | shown_all[1].using | shown_all[2].using == usage[family].using
 
     def covered(self, place: Place) -> bool:
         plan = self.model.family_plan(place.subnet, place.address.family)
@@ -350,7 +417,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_next_address_is_the_lowest_never_used_then_the_longest_released(self) -> None:
         for subnet in SUBNETS:
             for family in FAMILIES:
-                assert self.ledger.next_free(subnet, family, self.now) == self.model.next_free(subnet, family, self.now)
+                for pool in POOLS:
+                    expected = self.model.next_free(subnet, family, self.now, pool)
+                    assert self.ledger.next_free(subnet, family, self.now, pool) == expected
+                for address in UNIVERSE:
+                    place = Place(subnet, address)
+                    assert self.ledger.pool_of(subnet, address) == self.model.pool_of(place)
 
 
 TestLedger = LedgerMachine.TestCase

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.machines.waiting import Waiting
+from controller.machines.waiting import Waiting, _Ration
 
 SPACE = ("space", "net")
 PLAN = ("subnet", "net")
@@ -81,20 +81,20 @@ def test_a_budget_grants_to_the_oldest_and_never_more_than_there_is() -> None:
 def test_who_is_first_or_granted_need_not_be_patient() -> None:
     """Everybody else must, newcomers too."""
     waiting = line("a", "b", "c")
-    assert [waiting.patient(key, "net") for key in ("a", "b", "c", "new")] == [False, True, True, True]
+    assert [waiting.patient(key, SPACE) for key in ("a", "b", "c", "new")] == [False, True, True, True]
 
     waiting.fire(SPACE, 2)
 
-    assert [waiting.patient(key, "net") for key in ("a", "b", "c", "new")] == [False, False, True, True]
-    assert not waiting.patient("new", "other")
+    assert [waiting.patient(key, SPACE) for key in ("a", "b", "c", "new")] == [False, False, True, True]
+    assert not waiting.patient("new", ("space", "other"))
 
 
 def test_nobody_is_patient_where_there_is_one_for_each() -> None:
     """The others in line are counted, not those ahead: that is O(1), and grants make up for it."""
     waiting = line("a", "b", "c")
 
-    assert [waiting.patient("new", "net", free) for free in (3, 4)] == [True, False]
-    assert [waiting.patient("b", "net", free) for free in (2, 3)] == [True, False]
+    assert [waiting.patient("new", SPACE, free) for free in (3, 4)] == [True, False]
+    assert [waiting.patient("b", SPACE, free) for free in (2, 3)] == [True, False]
 
 
 def test_a_used_grant_is_not_passed_on() -> None:
@@ -102,9 +102,9 @@ def test_a_used_grant_is_not_passed_on() -> None:
     waiting = line("a", "b", "c")
     waiting.fire(SPACE, 2)
 
-    waiting.took("b", "net")
+    waiting.took("b", SPACE)
     assert waiting.clear("b") == []
-    waiting.took("a", "net")
+    waiting.took("a", SPACE)
     assert waiting.clear("a") == ["c"]
 
 
@@ -116,7 +116,7 @@ def test_a_grant_that_is_not_used_goes_to_the_next(leave: object) -> None:
 
     assert callable(leave)
     assert leave(waiting) == ["c"]
-    assert not waiting.patient("c", "net")
+    assert not waiting.patient("c", SPACE)
 
 
 def test_a_grant_ends_when_its_key_looked_and_found_no_room() -> None:
@@ -125,7 +125,7 @@ def test_a_grant_ends_when_its_key_looked_and_found_no_room() -> None:
     waiting.fire(SPACE, 1)
 
     assert waiting.wait("a", (SPACE,), 5.0) == []
-    assert waiting.patient("b", "net")
+    assert waiting.patient("b", SPACE)
     assert waiting.fire(SPACE, 1) == ["a"]
 
 
@@ -136,7 +136,7 @@ def test_a_failing_key_hands_its_grant_on_and_holds_up_nobody() -> None:
 
     assert waiting.revoke("a") == ["b"]
     assert waiting.revoke("a") == []
-    assert [waiting.patient(key, "net") for key in ("a", "b", "c")] == [False, False, True]
+    assert [waiting.patient(key, SPACE) for key in ("a", "b", "c")] == [False, False, True]
     assert waiting.fire(SPACE, 2) == ["c"]
 
 
@@ -148,7 +148,7 @@ def test_failing_keys_do_not_hand_a_grant_to_and_fro() -> None:
     assert waiting.revoke("a") == ["b"]
     assert waiting.revoke("b") == []
     assert waiting.fire(SPACE, 1) == []
-    assert not waiting.patient("new", "net")
+    assert not waiting.patient("new", SPACE)
 
 
 def test_a_failing_first_makes_the_next_one_first() -> None:
@@ -156,7 +156,7 @@ def test_a_failing_first_makes_the_next_one_first() -> None:
     waiting = line("a", "b", "c")
 
     assert waiting.revoke("a") == ["b"]
-    assert not waiting.patient("b", "net")
+    assert not waiting.patient("b", SPACE)
 
 
 def test_a_parked_key_comes_back_to_its_old_place() -> None:
@@ -176,8 +176,8 @@ def test_a_parked_key_behind_others_is_patient_when_it_looks() -> None:
     waiting = line("a", "b")
     waiting.revoke("b")
 
-    assert waiting.patient("b", "net")
-    assert [waiting.patient("b", "net", free) for free in (1, 2)] == [True, False]
+    assert waiting.patient("b", SPACE)
+    assert [waiting.patient("b", SPACE, free) for free in (1, 2)] == [True, False]
 
 
 def test_a_parked_key_may_leave() -> None:
@@ -196,9 +196,9 @@ def test_the_first_that_leaves_tells_its_successor() -> None:
     assert waiting.clear("c") == []
     assert waiting.clear("a") == ["b"]
     waiting.fire(SPACE, 2)
-    waiting.took("b", "net")
+    waiting.took("b", SPACE)
     assert waiting.clear("b") == []
-    waiting.took("d", "net")
+    waiting.took("d", SPACE)
     assert waiting.clear("d") == []
 
 
@@ -208,16 +208,16 @@ def test_who_leaves_and_comes_back_stands_at_the_end() -> None:
     waiting.clear("a")
     waiting.wait("a", (SPACE,), 5.0)
 
-    assert not waiting.patient("b", "net")
-    assert waiting.patient("a", "net")
+    assert not waiting.patient("b", SPACE)
+    assert waiting.patient("a", SPACE)
     assert waiting.fire(SPACE, 1) == ["b"]
 
 
 def test_strangers_take_part_in_nothing() -> None:
     """Keys and subnets nobody waits for."""
     waiting = line("a")
-    waiting.took("a", "other")
-    waiting.took("b", "net")
+    waiting.took("a", ("space", "other"))
+    waiting.took("b", SPACE)
 
     assert waiting.clear("b") == []
     assert waiting.revoke("b") == []
@@ -242,9 +242,9 @@ def test_granting_and_looking_in_vain_for_ever_takes_no_room() -> None:
         waiting.wait("b", (SPACE,), now)
         waiting.revoke("a")
         waiting.wait("a", (SPACE,), now)
-    ration = waiting._room("net")
+    ration = waiting._lines[SPACE]
 
-    assert ration is not None
+    assert isinstance(ration, _Ration)
     assert len(ration._active._entries) < 100
     assert len(ration._eligible._entries) < 100
     assert waiting.fire(SPACE, 2) == ["a"]  # "b" got what "a" gave back
@@ -264,10 +264,10 @@ def test_exactly_the_oldest_get_what_came_free(data: st.DataObject, waiters: int
         key = runnable.pop(data.draw(st.integers(0, len(runnable) - 1)))
         if key in winners:
             continue
-        if room and not waiting.patient(key, "net", room if data.draw(st.booleans()) else None):
+        if room and not waiting.patient(key, SPACE, room if data.draw(st.booleans()) else None):
             room -= 1
             winners.add(key)
-            waiting.took(key, "net")
+            waiting.took(key, SPACE)
             runnable += waiting.clear(key)
         else:
             runnable += waiting.wait(key, (SPACE,), 99.0)
@@ -330,10 +330,10 @@ class WaitingModel(RuleBasedStateMachine):
         self.now += 1.0
         if key not in self.wants or key in self.held:
             self._wake(self.waiting.clear(key))
-        elif self.room and not self.waiting.patient(key, "net", self.room if knows else None):
+        elif self.room and not self.waiting.patient(key, SPACE, self.room if knows else None):
             self.room -= 1
             self.held.add(key)
-            self.waiting.took(key, "net")
+            self.waiting.took(key, SPACE)
             self._wake(self.waiting.clear(key))
         else:
             self._wake(self.waiting.wait(key, (SPACE,), self.now))
@@ -369,8 +369,8 @@ class WaitingModel(RuleBasedStateMachine):
 
     @invariant()
     def grants_are_counted(self) -> None:
-        line = self.waiting._room("net")
-        if line is not None:
+        line = self.waiting._lines.get(SPACE)
+        if isinstance(line, _Ration):
             places = line.places.values()
             assert line._granted == sum(place.granted for place in places)
             assert line._parked == sum(place.parked for place in places)

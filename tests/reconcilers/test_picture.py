@@ -7,11 +7,12 @@ import pytest
 
 from controller.core import naming
 from controller.core.addresses import Address
+from controller.core.decisions.namespace import POOLS, SWITCHES
 from controller.core.effects import Promise, Remember
 from controller.core.ipam import Source
-from controller.core.neighbours import VirtualMachine
-from controller.core.objects import OPTIONAL, Ip, Kind, Meta, Node, NodeAddress, NodeStatus, SubnetStatus
-from controller.core.rows import PortRow
+from controller.core.neighbours import PoolStatus, VirtualMachine
+from controller.core.objects import OPTIONAL, Ip, Kind, Meta, Namespace, Node, NodeAddress, NodeStatus, SubnetStatus
+from controller.core.rows import AddressSetRow, PortRow
 from controller.machines.waiting import Waiting
 from controller.reconcilers import keys
 from controller.reconcilers.audit import leaked
@@ -28,6 +29,7 @@ from tests.core.worlds import (
     granted_ip,
     make_ip,
     make_pod,
+    make_pool,
     make_row,
     make_subnet,
     notes_of,
@@ -304,3 +306,118 @@ def test_a_crd_that_goes_takes_nothing_with_it(picture: Picture) -> None:
     assert picture.vms.get("default", "web") is vm
     picture.heard(Kind.VM, served=True)
     assert picture.served(Kind.VM)
+
+
+# -- pools -----------------------------------------------------------------------------------------
+
+BLUE = make_pool("blue", "10.0.0.2..10.0.0.3", namespaces=("team",))
+
+
+def test_a_pool_changes_its_subnets_plan_in_the_same_step(picture: Picture) -> None:
+    """Whoever waits for it, or for the subnet, is woken by the event itself; its namespaces are looked at."""
+    show(picture, Kind.POOL, None, make_pool("red", "10.0.0.6"))
+    show(picture, Kind.NAMESPACE, None, Namespace(metadata=Meta(name="old", annotations={POOLS: "blue"})))
+    picture.drain_topics()
+
+    found = show(picture, Kind.POOL, None, BLUE)
+    assert {keys.pool("blue"), keys.pool_status("blue"), keys.pool("red")} <= found
+    assert {keys.namespace("team"), keys.namespace("old")} <= found
+    assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.4")
+    assert {("pool", "blue"), ("plan", "net"), ("space", "net"), ("space", "net", "blue")} <= {*picture.drain_topics()}
+    moved = make_pool("blue", "10.0.0.4", namespaces=("other",))
+    assert {keys.namespace("team"), keys.namespace("other")} <= show(picture, Kind.POOL, BLUE, moved)
+    assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.2")
+    assert keys.pool("blue") in show(picture, Kind.POOL, moved, None)
+    assert picture.ledger.free_count("net", 4, "blue") == 0
+
+
+def test_a_pools_status_is_no_news(picture: Picture) -> None:
+    """As with a Subnet's; its own key sees the version that it has to patch."""
+    show(picture, Kind.POOL, None, BLUE)
+    picture.drain_topics()
+    counted = msgspec.structs.replace(BLUE, status=PoolStatus(v4_available=2.0))
+
+    assert show(picture, Kind.POOL, BLUE, counted) == {keys.pool("blue"), keys.pool_status("blue")}
+    assert picture.drain_topics() == []
+    assert views_of(picture).pool("blue", counted=False).pool == counted
+
+
+def test_a_subnets_change_is_its_pools_business(picture: Picture) -> None:
+    """What is outside of the CIDR, and that there is no subnet, is said on the pool."""
+    show(picture, Kind.POOL, None, BLUE)
+
+    small = make_subnet(cidr="10.0.1.0/29")
+    assert keys.pool("blue") in show(picture, Kind.SUBNET, make_subnet(), small)
+    complaint = views_of(picture).pool("blue", counted=True).complaint
+    assert complaint is not None
+    assert "is not in 10.0.1.0/29" in complaint.text
+    assert keys.pool("blue") in show(picture, Kind.SUBNET, small, None)
+    assert views_of(picture).pool("blue", counted=True).usage == {}
+
+
+def test_an_address_set_is_its_pools_business(picture: Picture) -> None:
+    """By its external id, also when the pool is gone; and whoever wants its name is woken when it goes."""
+    row = AddressSetRow("a.b", ("10.0.0.2",), (("ippool", "a-b"),), "u")
+    ((name, old, new),) = picture.ports.apply_sets({"a.b": row}, whole=True)
+    assert set(picture.see_set(name, old, new)) == {keys.pool("a-b")}
+    assert ("address-set", "a.b") in picture.drain_topics()
+    assert views_of(picture).pool("a-b", counted=False).row == row
+    assert list(picture.pool_names()) == ["a-b"]
+
+    foreign = row._replace(external_ids=())
+    ((name, old, new),) = picture.ports.apply_sets({"a.b": foreign}, whole=False)
+    assert set(picture.see_set(name, old, new)) == {keys.pool("a-b")}
+    ((name, old, new),) = picture.ports.apply_sets({"a.b": None}, whole=False)
+    assert set(picture.see_set(name, old, new)) == set()
+    assert list(picture.ports.sets()) == []
+
+
+def test_room_is_counted_by_pool_and_by_family(picture: Picture) -> None:
+    """Each line is told how much there is for it; both families are needed by who wants both."""
+    show(picture, Kind.SUBNET, make_subnet(), make_subnet(cidr="10.0.0.0/29,fd00::/125"))
+    show(picture, Kind.POOL, None, BLUE)
+
+    assert list(picture.lines_of(("space", "net"))) == [
+        (("space", "net"), 3),
+        (("space", "net", "", "IPv4"), 3),
+        (("space", "net", "", "IPv6"), 5),
+    ]
+    assert dict(picture.lines_of(("space", "net", "blue")))["space", "net", "blue"] == 0
+    assert list(picture.lines_of(("space", "x"))) == [(("space", "x"), 0)]
+    assert list(picture.lines_of(("plan", "net"))) == [(("plan", "net"), None)]
+    both = Promise("web.default", "net", num("10.0.0.2"), num("fd00::4"), None)
+    assert list(picture.rooms_of(both)) == [
+        ("space", "net", "blue"),
+        ("space", "net", "blue", "IPv4"),
+        ("space", "net"),
+        ("space", "net", "", "IPv6"),
+    ]
+
+
+def test_a_pod_goes_where_nobody_has_waited_longer(picture: Picture) -> None:
+    """Of two pools of its namespace the first has room, for somebody who was there before."""
+    for name, ip in (("blue", "10.0.0.2"), ("red", "10.0.0.3")):
+        show(picture, Kind.POOL, None, make_pool(name, ip))
+    notes = {POOLS: "blue,red", SWITCHES: "net"}
+    show(picture, Kind.NAMESPACE, None, Namespace(metadata=Meta(name="default", annotations=notes)))
+    show(picture, Kind.POD, None, make_pod())
+    waiting: Waiting[Key] = Waiting()
+    views = Views(picture, waiting, {}, _Clock(), lambda _key: False)
+
+    assert views.pod("default", "web").nics[0].leader.home.pool == "blue"
+    waiting.wait(keys.pod("default", "first"), (("space", "net", "blue"),), NOW)
+    assert views.pod("default", "web").nics[0].leader.home.pool == "red"
+    waiting.wait(keys.pod("default", "first"), (("space", "net", "blue"), ("space", "net", "red")), NOW)
+    (nic,) = views.pod("default", "web").nics
+    assert (nic.leader.home.pool, nic.patient) == ("blue", True)
+
+
+def test_a_namespaces_view_knows_its_pools(picture: Picture) -> None:
+    """Those that list it, and those that its annotation names and that list others."""
+    show(picture, Kind.POOL, None, BLUE)
+    show(picture, Kind.POOL, None, make_pool("red", "10.0.0.6", namespaces=("other",)))
+    show(picture, Kind.NAMESPACE, None, Namespace(metadata=Meta(name="team", annotations={POOLS: "red,blue,gone"})))
+
+    view = views_of(picture).namespace("team")
+    assert view.pools == ("blue",)
+    assert [pool.metadata.name for pool in view.others_pools] == ["red"]

@@ -285,7 +285,6 @@ def test_a_namespace_that_a_subnet_lists_carries_its_annotations(stage: Stage) -
     eventually("they go with the subnet", lambda: notes(stage.api.get("namespace", "kube-system")) == {})
 
 
-@pytest.mark.xfail(reason="decisions/namespace.py takes a subnet that lists nothing for one that was named by hand")
 def test_a_namespace_is_let_go_when_the_subnets_list_becomes_empty(stage: Stage) -> None:
     """The last namespace of the list is taken off it: its annotations are stale and must go."""
     space = stage.namespace()

@@ -229,7 +229,7 @@ class Users(Hand):
             api = "kubevirt.io/v1"
             metadata["ownerReferences"] = [_ref("VirtualMachineInstance", workload.name, api)]
         elif workload.kind == "StatefulSet":
-            metadata["ownerReferences"] = [_ref("StatefulSet", workload.name.rpartition("-")[0], "apps/v1")]
+            metadata["ownerReferences"] = [self._set_of(workload)]
         policy = rng.choice(("Always", "Always", "Never", "OnFailure"))
         wanted: Doc = {"restartPolicy": policy, "containers": [{"name": "main", "image": "main"}]}
         if rng.random() < 0.3:
@@ -241,6 +241,14 @@ class Users(Hand):
         self._wishes[meta(self.store.docs[Kind.POD][workload.namespace, name])["uid"]] = asked
         if rng.random() < 0.02:
             self._operators.take_a_name(workload.port())
+
+    def _set_of(self, workload: Workload) -> Doc:
+        """The StatefulSet of that pod, as its owner; one that is not there yet is made."""
+        space, name = workload.namespace, workload.name.rpartition("-")[0]
+        if self.store.get(Kind.STATEFUL_SET, space, name) is None:
+            self.store.create(Kind.STATEFUL_SET, space, name, {"spec": {"replicas": 9}}, "user")
+        uid = meta(self.store.docs[Kind.STATEFUL_SET][space, name])["uid"]
+        return _ref("StatefulSet", name, "apps/v1") | {"uid": uid}
 
     def _launcher(self, workload: Workload) -> Doc | None:
         """A pod of the VM that is there already."""

@@ -15,7 +15,7 @@ from controller.core.effects import Patch
 from controller.core.objects import Kind
 
 if TYPE_CHECKING:
-    from controller.core.decisions.placement import Ask
+    from controller.core.decisions.placement import Ask, Home
     from controller.core.ipam import Want
     from controller.core.objects import Ip, Pod, Recorded
 
@@ -25,18 +25,25 @@ class Bidder:
     """A live pod as a claimant of its port's address.
 
     `running` says that its annotations carry an allocation; then `address` and `mac` are what it runs with, as text.
-    `ask` is None if its annotations cannot be read.
+    `ask` is None if its annotations cannot be read. `home` is where its address shall come from. `first` is the
+    ordinal that its StatefulSet begins with, None if that is not known.
     """
 
     object: Pod
     port: str
     owner: naming.Owner
     kind: str
-    subnet: str
+    home: Home
     ask: Ask | None
     running: bool
     address: str = ""
     mac: str = ""
+    first: int | None = 0
+
+    @property
+    def subnet(self) -> str:
+        """The name of the subnet that it belongs to."""
+        return self.home.subnet
 
     @property
     def pod(self) -> str:

@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from controller.core.decisions.nic import View
     from controller.core.decisions.placement import Place
     from controller.core.decisions.realise import Held
+    from controller.core.effects import Topic
     from controller.core.ipam import Grant
-    from controller.core.objects import Seconds
+    from controller.core.objects import Pod, Seconds
 
 
 def choose(view: View, now: Seconds) -> Grant | ipam.Refusal:
     """The address of the NIC whose View this is, whole, or why there is none."""
     place, bidder, held = view.place, view.leader, view.held
     ask = bidder.ask or Ask()
-    want = ipam.Want(held.port, dice=view.dice, patient=view.patient, mac=ask.mac)
+    want = ipam.Want(held.port, dice=view.dice, patient=view.patient, mac=ask.mac, families=ask.families)
     if bidder.running:
         return _again(view, place, want, held, bidder.address, bidder.mac, now)
-    plan = place.plan
+    plan, want = place.plan, replace(want, pool=bidder.home.pool)
     assert plan is not None  # noqa: S101 - who does not run is not served by a place with a problem
     if held.reserved and held.recorded is not None:
         recorded = held.recorded
@@ -117,8 +118,13 @@ def _from_list(
     place = view.place
     assert place.plan is not None  # noqa: S101 - who does not run is not served by a place with a problem
     number = naming.pod_ordinal(bidder.object)
+    texts = bidder.object.metadata.annotations.get(naming.PREFIX + "ip_pool", "")
     if number is not None:
-        pool = pool[number : number + 1]
+        index = number - (bidder.first or 0)
+        if not 0 <= index < len(pool):
+            short = say(Reason.ADDRESS_CONFLICT, "short", addresses=texts, count=len(pool), ordinal=number)
+            return ipam.Refusal(short, (set_topic(bidder.object),))
+        pool = (pool[index],)
     mine = view.book.kept(place.name, want.port)
     ordered = sorted(pool, key=lambda e: (e.v4, e.v6) != (mine.v4, mine.v6))
     waits: list[tuple[str, ...]] = [("plan", place.name)]
@@ -127,8 +133,12 @@ def _from_list(
         if not isinstance(answer, ipam.Refusal):
             return answer
         waits += answer.waits
-    texts = bidder.object.metadata.annotations.get(naming.PREFIX + "ip_pool", "")
     return ipam.Refusal(say(Reason.ADDRESS_CONFLICT, "list", addresses=texts, subnet=place.name), tuple(waits))
+
+
+def set_topic(pod: Pod) -> Topic:
+    """Fires when the StatefulSet of that pod changes."""
+    return ("statefulset", pod.metadata.namespace, naming.set_name(pod))
 
 
 def _former_life(view: View, bidder: Bidder, held: Held) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from controller.core import ipam, naming
 from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions import binding
-from controller.core.decisions.choice import choose
+from controller.core.decisions.choice import choose, set_topic
 from controller.core.decisions.placement import Refused
 from controller.core.decisions.realise import Held, Request, realise
 from controller.core.decisions.reservation import SOON, tells_of
@@ -135,10 +135,19 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     wait = _reservation_first(view, bidder, held)
     if wait is not None:
         return wait
+    if _has_no_number(bidder, held):
+        return Decision(waits=(set_topic(pod),))
     answer = choose(view, now)
     if isinstance(answer, ipam.Refusal):
-        return _refuse(bidder, answer.message, answer.waits, answer.retry_after)
+        full = answer.message.reason is Reason.SUBNET_EXHAUSTED  # then it stands in line wherever it may go
+        return _refuse(bidder, answer.message, answer.waits + bidder.home.waits * full, answer.retry_after)
     return realise(Request(view.bidders, place, view.pod_nic_type, view.owner_uid, view.options), bidder, held, answer)
+
+
+def _has_no_number(bidder: Bidder, held: Held) -> bool:
+    """True while nobody knows where the StatefulSet begins to count: which entry of its list it is, is not guessed."""
+    listed = bidder.ask is not None and bool(bidder.ask.pool) and not held.reserved
+    return listed and bidder.first is None and naming.pod_ordinal(bidder.object) is not None
 
 
 def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:
@@ -166,6 +175,8 @@ def _check_pod(view: View, bidder: Bidder, held: Held) -> None:
         raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why), (("port", bidder.port),))
     if view.unreadable is not None:
         raise Refused(view.unreadable)
+    if bidder.home.problem is not None and not bidder.running and not held.reserved:
+        raise Refused(bidder.home.problem, bidder.home.waits)
     if naming.VIP_ANNOTATION in bidder.object.metadata.annotations:
         raise Refused(say(Reason.VIP_DEPRECATED, "use", ip=bidder.port))
     why = naming.name_problem(bidder.port)

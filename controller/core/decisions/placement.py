@@ -5,13 +5,16 @@ Pure look-ups over indexes; nothing here decides who gets an address.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from controller.core import naming
-from controller.core.addresses import Address, parse_address, parse_mac
+from controller.core.addresses import Address, Family, parse_address, parse_mac
 from controller.core.catalogue import Reason, say
+from controller.core.decisions.namespace import entries
 from controller.core.faults import Malformed
+from controller.core.ipam import FAMILIES, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_NUMBERS: Final = re.compile(r"[0-9.]+")
+_FAMILIES: Final[dict[str, tuple[Family, ...]]] = {"": FAMILIES, "ipv4": (4,), "ipv6": (6,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,30 @@ class Place:
         return (("subnet", self.name),)
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """An IPPool as an owner of addresses sees it: usable, or not with a reason."""
+
+    pool: str
+    subnet: str
+    problem: Message | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a pod's address shall come from; with a problem from nowhere, until one of `waits` has happened.
+
+    Without a problem `waits` are the lines of all rooms that would do, should none of them have room.
+    """
+
+    subnet: str
+    pool: str = ""
+    problem: Message | None = None
+    waits: tuple[Topic, ...] = ()
+
+
 class Places(Protocol):
-    """The cluster's subnets, by the ways in which a pod can come to one."""
+    """The cluster's subnets and pools, by the ways in which a pod can come to one, as one port sees them."""
 
     def place(self, name: str) -> Place:
         """That subnet, also when it does not exist."""
@@ -62,8 +90,16 @@ class Places(Protocol):
         """The name of the default subnet: `spec.default` true, else `ovn-default`."""
         ...
 
-    def room(self, name: str) -> bool:
-        """True if every family of the subnet has a free address in live IPAM (W34: not by status numbers)."""
+    def seat(self, pool: str) -> Seat:
+        """That IPPool, also when it does not exist."""
+        ...
+
+    def room(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
+        """True if every family has a free address for this port in live IPAM (W34: not by status numbers)."""
+        ...
+
+    def keeps(self, name: str) -> bool:
+        """True if the port has an address of that subnet already."""
         ...
 
 
@@ -82,13 +118,66 @@ class Ask:
     entry: Entry | None = None
     mac: int | None = None
     pool: tuple[Entry, ...] = ()
+    pool_name: str = ""  # of an IPPool
+    families: tuple[Family, ...] = FAMILIES
+
+
+def home_of(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: str, ask: Ask) -> Home:
+    """The pod's subnet and pool, first rule that applies (contract §4, kube-ovn-behaviour §8).
+
+    A reservation, like an address that is named, comes from whatever pool it lies in.
+    """
+    if ask.pool_name:
+        return _in_pool(pod, namespace, places, reserved_in, ask)
+    subnet = subnet_of(pod, namespace, places, reserved_in, ask)
+    if reserved_in or ask.entry is not None or ask.pool:
+        return Home(subnet)
+    rooms = _candidates(pod, namespace, places)
+    pools = entries(namespace.metadata.annotations.get(naming.PREFIX + "ip_pool", "")) if namespace else ()
+    if pools:
+        return _of_pools(pools, rooms, places, ask.families)
+    lines = (_line(places.place(room), "", ask.families) for room in rooms)
+    return Home(subnet, waits=tuple(line for line in lines if line))
+
+
+def _in_pool(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: str, ask: Ask) -> Home:
+    """The pool that the pod names, in whose subnet it is unless an annotation says another one."""
+    seat, pinned = places.seat(ask.pool_name), pod.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
+    subnet = pinned or seat.subnet or subnet_of(pod, namespace, places, reserved_in, ask)
+    topic = (("pool", ask.pool_name),)
+    if seat.problem is not None:
+        return Home(subnet, ask.pool_name, seat.problem, topic)
+    if subnet != seat.subnet:
+        why = say(Reason.POOL_NOT_FOUND, "elsewhere", pool=ask.pool_name, actual=seat.subnet, subnet=subnet)
+        return Home(subnet, ask.pool_name, why, topic)
+    return Home(subnet, ask.pool_name, waits=topic)
+
+
+def _of_pools(pools: tuple[str, ...], rooms: tuple[str, ...], places: Places, families: tuple[Family, ...]) -> Home:
+    """The first of the namespace's pools that has room and lies in a subnet that the pod may be in."""
+    topics = tuple(("pool", pool) for pool in pools)
+    usable = [s for s in map(places.seat, pools) if s.problem is None and s.subnet in rooms]
+    if not usable:
+        kept = next((room for room in rooms if places.keeps(room)), None)
+        texts = {"pools": ", ".join(pools), "subnets": ", ".join(rooms)}
+        why = None if kept else say(Reason.POOL_NOT_FOUND, "none", **texts)
+        return Home(kept or rooms[0], problem=why, waits=topics)
+    mine = next((s for s in usable if places.keeps(s.subnet)), None)
+    first = mine or next((s for s in usable if places.room(s.subnet, s.pool, families)), usable[0])
+    lines = (_line(places.place(s.subnet), s.pool, families) for s in usable)
+    return Home(first.subnet, first.pool, waits=(*topics, *(line for line in lines if line)))
+
+
+def _line(place: Place, pool: str, families: tuple[Family, ...]) -> Topic | None:
+    return line_of(place.plan, pool, families) if place.plan is not None else None
 
 
 def subnet_of(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: str, ask: Ask) -> str:
     """The name of the pod's subnet, first rule that applies (contract §4); "" only if there is no default.
 
-    Of several subnets of a namespace the pod's reservation, then its named address, picks the one they lie in, else
-    the first with room (bug row 49: the reported error is that of the subnet the address belongs to).
+    Of several subnets of a namespace the pod's reservation, then its named address, then what its port has already
+    picks the one they lie in, else the first with room (bug row 49: the reported error is that of the subnet the
+    address belongs to).
     """
     pinned = pod.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
     if pinned:
@@ -101,7 +190,14 @@ def subnet_of(pod: Pod, namespace: Namespace | None, places: Places, reserved_in
     entry = ask.entry or (ask.pool[0] if ask.pool else None)
     if entry is not None:
         return next((s for s in listed if _contains(places.place(s), entry)), listed[0])
-    return next((s for s in listed if places.room(s)), listed[0])
+    kept = next((s for s in listed if places.keeps(s)), None)
+    return kept or next((s for s in listed if places.room(s, "", ask.families)), listed[0])
+
+
+def _candidates(pod: Pod, namespace: Namespace | None, places: Places) -> tuple[str, ...]:
+    """Every subnet that the pod may be in."""
+    pinned = pod.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
+    return (pinned,) if pinned else tuple(_listed(namespace, places)) or (places.default(),)
 
 
 def _contains(place: Place, entry: Entry) -> bool:
@@ -134,11 +230,41 @@ def ask_of(pod: Pod) -> Ask:
     address = notes.get(naming.PREFIX + "ip_address", "")
     pool = notes.get(naming.PREFIX + "ip_pool", "")
     mac = notes.get(naming.PREFIX + "mac_address", "")
+    families = _read("ip_family", notes.get(naming.PREFIX + "ip_family", ""), parse_families)
+    named = is_pool_name(pool)
+    entry = _read("ip_address", address, parse_entry) if address else None
+    listed = _read("ip_pool", pool, parse_pool) if pool and not address and not named else ()
+    wanted = tuple(one for e in ((entry,) if entry else listed) if (one := _of_families(e, families)) is not None)
+    if (entry or listed) and not wanted:
+        why = "it leaves nothing of the addresses that the other annotations name: make them agree"
+        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=naming.PREFIX + "ip_family", why=why))
     return Ask(
-        entry=_read("ip_address", address, parse_entry) if address else None,
+        entry=wanted[0] if entry else None,
         mac=_read("mac_address", mac, parse_mac) if mac else None,
-        pool=_read("ip_pool", pool, parse_pool) if pool and not address else (),
+        pool=() if entry else wanted,
+        pool_name=pool.strip() if named else "",
+        families=families,
     )
+
+
+def _of_families(entry: Entry, families: tuple[Family, ...]) -> Entry | None:
+    """The entry without what the pod does not want; None if nothing is left of it."""
+    one = Entry(entry.v4 if 4 in families else None, entry.v6 if 6 in families else None)
+    return one if one != Entry() else None
+
+
+def parse_families(text: str) -> tuple[Family, ...]:
+    """`ipv4` or `ipv6`, or both when it is empty; raises Malformed."""
+    found = _FAMILIES.get(text.strip().lower())
+    if found is None:
+        raise Malformed(f"{text[:80]!r} is no address family: write ipv4 or ipv6")
+    return found
+
+
+def is_pool_name(text: str) -> bool:
+    """True for a single word that may be an IPPool's name and is no address, whole or mistyped."""
+    word = text.strip()
+    return bool(_NAME.fullmatch(word)) and not _NUMBERS.fullmatch(word)
 
 
 class Refused(Exception):
@@ -172,15 +298,13 @@ def parse_entry(text: str) -> Entry:
 def parse_pool(text: str) -> tuple[Entry, ...]:
     """Entries separated by `;` (each may be `v4,v6`) or by `,` (two of different families are one); raises Malformed.
 
-    The spellings are Kube-OVN's (kube-ovn-behaviour §8.8). A single word that is no address names an IPPool.
+    The spellings are Kube-OVN's (kube-ovn-behaviour §8.8).
     """
     if ";" in text:
         return tuple(parse_entry(part) for part in _parts(text, ";"))
     parts = _parts(text, ",")
     if len(parts) == 2 and len({":" in p for p in parts}) == 2:
         return (parse_entry(text),)
-    if len(parts) == 1 and not parts[0][:1].isdigit() and ":" not in parts[0]:
-        raise Malformed(f"IPPool {parts[0]!r}: pools by name are not served by this version, write addresses")
     return tuple(parse_entry(part) for part in parts)
 
 
