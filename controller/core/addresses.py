@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Final, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ _MAPPED = 0xFFFF  # the upper 96 bits of an IPv4-mapped IPv6 address
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _MULTICAST = 1 << 40
 _LOCAL = 1 << 41
+_KNOWN = 4096  # texts whose meaning is remembered
 _SHOWN = 60  # a message shows no more of a text than this: users can write megabytes
 
 
@@ -103,6 +105,7 @@ class Cidr:
         return f"{format_address(Address(self.family, self.network))}/{self.prefix}"
 
 
+@lru_cache(maxsize=_KNOWN)  # the same few texts of one object are read at every step of its way
 def parse_address(text: str) -> Address:
     """The address that the text names; raises Malformed unless it is exactly one, in lower case, without a zone."""
     family: Family = 6 if ":" in text else 4
@@ -133,6 +136,7 @@ def format_address(address: Address) -> str:
     return text
 
 
+@lru_cache(maxsize=_KNOWN)
 def parse_mac(text: str) -> int:
     """The unicast MAC that the text names in the form aa:bb:cc:dd:ee:ff; raises Malformed for any other text."""
     if not _MAC.fullmatch(text):

@@ -6,6 +6,7 @@ Bug rows 19, 41 and 56 are names derived in two ways: so there is one way (contr
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -138,8 +139,13 @@ def foreign(ip: Ip) -> bool:
 def labels(subnet: str, node: str, *, reserved: bool) -> dict[str, str]:
     """The four labels of an IP; one that Kubernetes would not accept is left out (W42): spec has the same facts."""
     wanted = {RESERVED: "true" if reserved else "false", SUBNET_LABEL: subnet, NODE_LABEL: node}
-    fitting = {key: value for key, value in wanted.items() if _LABEL_VALUE.fullmatch(value)}
-    return fitting | ({subnet: ""} if subnet and _LABEL_VALUE.fullmatch(subnet) else {})
+    fitting = {key: value for key, value in wanted.items() if _fits(value)}
+    return fitting | ({subnet: ""} if subnet and _fits(subnet) else {})
+
+
+@lru_cache(maxsize=1024)
+def _fits(value: str) -> bool:
+    return _LABEL_VALUE.fullmatch(value) is not None
 
 
 def name_problem(name: str) -> str:

@@ -32,11 +32,22 @@ def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
     label = ip.metadata.labels.get(naming.RESERVED, "")
     if label == "false":
         return _of_spec(ip, "false") if ip.metadata.ours else None
-    kept, spec = ip.status.recorded, _as_written(ip)
-    told = (kept if kept is not None and kept.reserved == "true" else None, memory, spec if ip.metadata.ours else None)
-    known = [one for one in told if one is not None and _readable(one)]
-    base = next((one for one in known if _addressed(one)), next(iter(known), None))
+    base = _first_that_counts(ip, memory)
     return msgspec.structs.replace(base, reserved="true") if base is not None and label == "true" else base
+
+
+def _first_that_counts(ip: Ip, memory: Recorded | None) -> Recorded | None:
+    """The first that names an address, else the first that can be read at all."""
+    kept, readable = ip.status.recorded, None
+    for one in (kept if kept is not None and kept.reserved == "true" else None, memory):
+        if one is not None and _readable(one):
+            if _addressed(one):
+                return one
+            readable = readable or one
+    spec = _as_written(ip) if ip.metadata.ours else None
+    if spec is not None and _readable(spec) and (readable is None or _addressed(spec)):
+        return spec
+    return readable
 
 
 def _as_written(ip: Ip) -> Recorded:

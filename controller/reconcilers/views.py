@@ -64,7 +64,8 @@ class Views:
         recorded = picture.granted(ip) if ip is not None else None
         subnet_name = recorded.subnet if recorded is not None else ip.spec.subnet if ip is not None else ""
         by = picture.promised_by(name)
-        bidders = self._bidders_of_port(name, ip, recorded)
+        owners = self._owners(name, ip, recorded)
+        bidders = self._bidders_of_port(name, owners, recorded)
         return of_reservation.View(
             name=name,
             ip=ip,
@@ -79,12 +80,9 @@ class Views:
             dice=self.clock.dice(),
             stamp=self.stamp(),
             protect_in_use=self.protect_in_use,
-            port_in_doubt=any(self.busy(key) for key in self._pod_keys(name, ip, recorded)),
+            port_in_doubt=any(self.busy(keys.pod(*owner)) for owner in owners),
             others=self._rivals(name, recorded) if recorded is not None else (),
         )
-
-    def _pod_keys(self, port: str, ip: Ip | None, recorded: Recorded | None) -> set[Key]:
-        return {keys.pod(*owner) for owner in self._owners(port, ip, recorded)}
 
     def _owners(self, port: str, ip: Ip | None, recorded: Recorded | None) -> set[naming.Owner]:
         """Whom the IP names, whom it named when it was granted, and whom its row names."""
@@ -115,11 +113,11 @@ class Views:
                 found.update(dict.fromkeys(h for h in holders if h != name))
         return tuple(found)
 
-    def _bidders_of_port(self, port: str, ip: Ip | None, recorded: Recorded | None) -> tuple[Bidder, ...]:
+    def _bidders_of_port(self, port: str, owners: set[naming.Owner], recorded: Recorded | None) -> tuple[Bidder, ...]:
         """Live pods whose port has this name."""
         return tuple(
             self._bidder(one, recorded)
-            for owner in sorted(self._owners(port, ip, recorded))
+            for owner in sorted(owners)
             if naming.port_name(owner) == port
             for one in self._live(owner)
         )
