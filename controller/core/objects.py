@@ -183,7 +183,9 @@ class SubnetStatus(Base, frozen=True):
     v6_using: float = msgspec.field(name="v6usingIPs", default=-1)
     v6_using_range: str = msgspec.field(name="v6usingIPrange", default="?")
     u2o_interconnection_ip: str = msgspec.field(name="u2oInterconnectionIP", default="")
+    u2o_interconnection_mac: str = msgspec.field(name="u2oInterconnectionMAC", default="")
     mcast_querier_ip: str = msgspec.field(name="mcastQuerierIP", default="")
+    mcast_querier_mac: str = msgspec.field(name="mcastQuerierMAC", default="")
 
 
 class Subnet(Base, frozen=True):

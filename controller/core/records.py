@@ -108,12 +108,12 @@ def of_ip(ip: Ip, recorded: Recorded | None) -> tuple[Record, ...]:
         if ip.metadata.deleting and not ip.metadata.ours:
             return ()  # our finalizer was taken off: by us at the end, or by force (contract §3, Delete)
         granted_texts = (recorded.v4_ip_address, recorded.v6_ip_address)
-        return _record(name, recorded.subnet, granted_texts, recorded.mac_address)
+        return spelled(name, recorded.subnet, granted_texts, recorded.mac_address)
     if ip.metadata.deleting and {naming.RESERVED, naming.SUBNET_LABEL} <= ip.metadata.labels.keys():
         return ()  # it was ours, and only somebody else's finalizer is left on it
     if ip.metadata.finalizers or naming.special(ip):
         texts = (ip.spec.v4_ip_address, ip.spec.v6_ip_address, *ip.spec.ip_address.split(","))
-        return _record(name, ip.spec.subnet, texts, ip.spec.mac_address)
+        return spelled(name, ip.spec.subnet, texts, ip.spec.mac_address)
     return ()
 
 
@@ -123,17 +123,17 @@ def of_pod(pod: Pod, port: str) -> tuple[Record, ...]:
     if not pod.alive or notes.get(prefix + "allocated") != "true":
         return ()
     texts = notes.get(prefix + "ip_address", "").split(",")
-    return _record(port, notes.get(prefix + "logical_switch", ""), texts, notes.get(prefix + "mac_address", ""))
+    return spelled(port, notes.get(prefix + "logical_switch", ""), texts, notes.get(prefix + "mac_address", ""))
 
 
 def of_row(row: PortRow, subnets: Iterable[str]) -> tuple[Record, ...]:
     """What a Logical_Switch_Port holds in its switch; `subnets` are the candidates if it does not name one."""
     lines = [line.split() for line in row.addresses]
-    found = [_record(row.name, subnet, words, words[0]) for subnet in subnets for words in lines if words]
+    found = [spelled(row.name, subnet, words, words[0]) for subnet in subnets for words in lines if words]
     return tuple(record for records in found for record in records)
 
 
-def _record(port: str, subnet: str, texts: Iterable[str], mac: str) -> tuple[Record, ...]:
+def spelled(port: str, subnet: str, texts: Iterable[str], mac: str) -> tuple[Record, ...]:
     """All that the texts name, in as many records as the family with the most addresses needs."""
     values: dict[int, list[int]] = {4: [], 6: []}
     for text in texts:

@@ -40,6 +40,11 @@ class PortRow(NamedTuple):
         return self.external("vendor") == VENDOR
 
     @property
+    def anothers(self) -> PortRow:
+        """The same row as one that is not ours to change."""
+        return self._replace(external_ids=tuple(pair for pair in self.external_ids if pair[0] != "vendor"))
+
+    @property
     def switch(self) -> str:
         """The logical switch that the row says it is in."""
         return self.external("ls")

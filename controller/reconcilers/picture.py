@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from controller.core import naming, records
+from controller.core import naming, occupants, records
 from controller.core.addresses import parse_address
 from controller.core.decisions.binding import addresses
 from controller.core.decisions.namespace import POOLS, SWITCHES, entries
@@ -32,7 +32,7 @@ from controller.machines.atlas import Atlas
 from controller.machines.ledger import Ledger
 from controller.machines.replica import PortReplica, Replica
 from controller.machines.waiting import SPACE
-from controller.reconcilers import keys
+from controller.reconcilers import keys, neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -143,6 +143,11 @@ class Picture:
         """The replica of a watched kind; raises KeyError for Lease, which is none."""
         return self._replicas[kind]
 
+    def port(self, name: str) -> PortRow | None:
+        """The port of that name; if it is a Vip's or an EIP's, as one that is not ours to change."""
+        row = self.ports.get_port(name)
+        return row.anothers if row is not None and neighbours.tenant(self, row) else row
+
     def granted(self, ip: Ip) -> Recorded | None:
         """What was granted to this IP, as status, memory and spec say it (records.granted).
 
@@ -217,7 +222,7 @@ class Picture:
         ip = self.ips.get("", grant.name)
         if ip is not None and ip.metadata.uid == grant.uid:
             self._remember(grant.name, (grant.uid, grant.recorded))
-            self._put(Source.IP, grant.name, records.of_ip(ip, self.granted(ip)), now)
+            self.put(Source.IP, grant.name, records.of_ip(ip, self.granted(ip)), now)
 
     def promised_by(self, port: str) -> Key | None:
         """The key that promised the port something not recorded yet."""
@@ -236,6 +241,8 @@ class Picture:
             case Pod():
                 return self._see_pod(old, new, now)  # type: ignore[arg-type]
             case Subnet():
+                said = occupants.of_subnet(new) if isinstance(new, Subnet) else ()
+                self.put(Source.OTHER, f"Subnet {one.metadata.name}", said, now)
                 return self._see_subnet(one.metadata.name, old, new)  # type: ignore[arg-type]
             case Pool():
                 return self._see_pool(one.metadata.name, old, new)  # type: ignore[arg-type]
@@ -246,12 +253,15 @@ class Picture:
             case StatefulSet():
                 self.announce(("statefulset", one.metadata.namespace, one.metadata.name))
                 return iter(())
+            case Vip() | IptablesEip() | OvnEip():
+                return neighbours.see(self, old, new, now)  # type: ignore[arg-type]
             case None:
                 raise TypeError(kind)
             case _:
                 return iter(())  # nothing hangs on it yet
 
-    def _put(self, source: Source, key: str, new: Iterable[Record], now: Seconds) -> None:
+    def put(self, source: Source, key: str, new: Iterable[Record], now: Seconds) -> None:
+        """Take what a record says into the ledger, and note who shares an address by it."""
         fresh = tuple(new)
         self.ledger.put(source, key, fresh, now)
         for record in fresh:
@@ -266,7 +276,7 @@ class Picture:
         name = ip.metadata.name
         recorded = self.granted(new) if new is not None else None
         self._remember(name, (new.metadata.uid, recorded) if new is not None and recorded is not None else None)
-        self._put(Source.IP, name, records.of_ip(new, recorded) if new is not None else (), now)
+        self.put(Source.IP, name, records.of_ip(new, recorded) if new is not None else (), now)
         self.announce(("ip", name))
         yield keys.reservation(name)
         for side in (old, new):
@@ -299,9 +309,9 @@ class Picture:
             key = f"{side.metadata.namespace}/{side.metadata.name}"
             if side is new:
                 said = records.of_pod(side, port) if takes_part(side) else ()
-                self._put(Source.POD, key, said, now)
+                self.put(Source.POD, key, said, now)
             elif new is None:
-                self._put(Source.POD, key, (), now)
+                self.put(Source.POD, key, (), now)
             yield keys.pod(*owner)
             if self.ips.get("", port) is not None:
                 yield keys.reservation(port)
@@ -372,14 +382,19 @@ class Picture:
         self._unplaced.discard(name)
         said: tuple[Record, ...] = ()
         if new is not None:
-            said = records.of_row(new, (new.switch,) if new.switch else self._candidates(new))
-        self._put(Source.PORT, name, said, now)
+            said = self._said_by(new)
+        self.put(Source.PORT, name, said, now)
         self.announce(("port", name))
         for side in (old, new):
             if side is not None and (owner := _owner_of_row(side)) is not None:
                 yield keys.pod(*owner)
         if self.ips.get("", name) is not None:
             yield keys.reservation(name)
+
+    def _said_by(self, row: PortRow) -> tuple[Record, ...]:
+        """What a port holds, under the name of whose it is."""
+        known = neighbours.tenant(self, row) or row.name
+        return records.of_row(row._replace(name=known), (row.switch,) if row.switch else self._candidates(row))
 
     def _candidates(self, row: PortRow) -> set[str]:
         """Where a row without `ls` may be: in any subnet that has one of its addresses."""
@@ -394,7 +409,7 @@ class Picture:
         for name in sorted(self._unplaced):
             row = self.ports.get_port(name)
             if row is not None:
-                self.ledger.put(Source.PORT, name, records.of_row(row, self._candidates(row)), 0.0)
+                self.ledger.put(Source.PORT, name, self._said_by(row), 0.0)
 
     def see_set(self, name: str, old: AddressSetRow | None, new: AddressSetRow | None) -> Iterator[Key]:
         """Fold one change of an Address_Set."""

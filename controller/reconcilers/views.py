@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from controller.core import naming
+from controller.core import naming, occupants
 from controller.core.addresses import parse_address
 from controller.core.catalogue import Message
 from controller.core.decisions import binding, realise
@@ -69,7 +70,7 @@ class Views:
         return of_reservation.View(
             name=name,
             ip=ip,
-            row=picture.ports.get_port(name),
+            row=picture.port(name),
             place=picture.atlas.place(subnet_name),
             book=picture.ledger,
             bidders=bidders,
@@ -91,7 +92,7 @@ class Views:
             owners.add(naming.Owner(ip.spec.namespace, ip.spec.pod_name))
         if recorded is not None:
             owners.add(naming.Owner(recorded.namespace, recorded.pod_name))
-        row = self.picture.ports.get_port(port)
+        row = self.picture.port(port)
         if row is not None:
             space, _, name = row.external("pod").partition("/")
             owners.add(naming.Owner(space, name))
@@ -224,7 +225,7 @@ class Views:
         return realise.Held(
             name,
             ip,
-            picture.ports.get_port(name),
+            picture.port(name),
             picture.granted(ip) if ip is not None else None,
             promised=picture.promised_by(name) == keys.pod(*owner),
         )
@@ -245,7 +246,8 @@ class Views:
         picture = self.picture
         one = picture.atlas.subnet(name)
         users = picture.ledger.users(name)
-        first = tuple(user for user, _ in zip(users, range(_SHOWN), strict=False))
+        own = {port for port in occupants.own_ports(one) if port in users} if one is not None else frozenset()
+        first = tuple(islice((user for user in users if user not in own), _SHOWN))
         return of_subnet.View(
             name=name,
             subnet=one,
@@ -254,7 +256,7 @@ class Views:
             switch=picture.ports.get_switch(name),
             usage=picture.ledger.usage(name) if counted else None,
             users=first,
-            user_count=len(users),
+            user_count=len(users) - len(own),
             stamp=self.stamp(),
         )
 

@@ -29,6 +29,9 @@ KUBEOVN = "/apis/kubeovn.io/v1"
 _GROUPS = {
     "ip": f"{KUBEOVN}/ips",
     "subnet": f"{KUBEOVN}/subnets",
+    "vip": f"{KUBEOVN}/vips",
+    "iptables-eip": f"{KUBEOVN}/iptables-eips",
+    "ovn-eip": f"{KUBEOVN}/ovn-eips",
     "namespace": "/api/v1/namespaces",
     "node": "/api/v1/nodes",
     "pod": "/api/v1/namespaces/{}/pods",
