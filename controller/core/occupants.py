@@ -33,17 +33,18 @@ class _Told(NamedTuple):
 
 
 def _told(one: Neighbour) -> _Told:
+    counted = one.metadata.labels.get(naming.SUBNET_LABEL, "")  # where Kube-OVN counts it (kube-ovn-behaviour §13.2)
     match one:
         case Vip(spec=vip, status=given):
             texts = (vip.v4ip, vip.v6ip, given.v4ip, given.v6ip)
-            return _Told("Vip", vip.subnet, texts, (vip.mac_address, given.mac))
+            return _Told("Vip", vip.subnet or counted, texts, (vip.mac_address, given.mac))
         case IptablesEip(spec=eip):
-            subnet = eip.external_subnet or IPTABLES_SUBNET
+            subnet = eip.external_subnet or counted or IPTABLES_SUBNET
             return _Told("IptablesEIP", subnet, (eip.v4ip, eip.v6ip, one.status.ip), (eip.mac_address,))
         case _:
             asked, has = one.spec, one.status
             four_and_six = (asked.v4_ip, asked.v6_ip, has.v4_ip, has.v6_ip)
-            subnet = asked.external_subnet or OVN_SUBNET
+            subnet = asked.external_subnet or counted or OVN_SUBNET
             return _Told("OvnEip", subnet, four_and_six, (asked.mac_address, has.mac_address))
 
 
@@ -87,8 +88,8 @@ def tenant(row: PortRow, vip: Vip | None, eip: OvnEip | None) -> str:
     """
     if vip is not None and vip.spec.type and not row.external(POD_UID):
         named = row.external("pod") == f"{vip.spec.namespace}/{vip.metadata.name}"
-        if named and row.switch in {"", vip.spec.subnet}:
+        if named and row.switch in {"", _told(vip).subnet}:
             return title(vip)
-    if eip is not None and not row.external("pod") and row.switch in {"", eip.spec.external_subnet or OVN_SUBNET}:
+    if eip is not None and not row.external("pod") and row.switch in {"", _told(eip).subnet}:
         return title(eip)
     return ""

@@ -104,17 +104,22 @@ def _of_spec(ip: Ip, reserved: str) -> Recorded:
 def of_ip(ip: Ip, recorded: Recorded | None) -> tuple[Record, ...]:
     """What the IP object holds: what was granted, or an explicit address under somebody else's finalizer."""
     name = ip.metadata.name
-    if recorded is not None:
-        if ip.metadata.deleting and not ip.metadata.ours:
+    if ip.metadata.deleting and not ip.metadata.ours:
+        if _was_ours(ip):
             return ()  # our finalizer was taken off: by us at the end, or by force (contract §3, Delete)
+        recorded = None  # what only this process remembers would be another thing after a restart
+    if recorded is not None:
         granted_texts = (recorded.v4_ip_address, recorded.v6_ip_address)
         return spelled(name, recorded.subnet, granted_texts, recorded.mac_address)
-    if ip.metadata.deleting and {naming.RESERVED, naming.SUBNET_LABEL} <= ip.metadata.labels.keys():
-        return ()  # it was ours, and only somebody else's finalizer is left on it
     if ip.metadata.finalizers or naming.special(ip):
         texts = (ip.spec.v4_ip_address, ip.spec.v6_ip_address, *ip.spec.ip_address.split(","))
         return spelled(name, ip.spec.subnet, texts, ip.spec.mac_address)
     return ()
+
+
+def _was_ours(ip: Ip) -> bool:
+    """True if the object itself tells that we granted it: by its status or by the labels of a grant."""
+    return ip.status.recorded is not None or {naming.RESERVED, naming.SUBNET_LABEL} <= ip.metadata.labels.keys()
 
 
 def of_pod(pod: Pod, port: str) -> tuple[Record, ...]:

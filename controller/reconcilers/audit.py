@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from controller.core import naming
+from controller.reconcilers import neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ def leaked(picture: Picture) -> Iterator[str]:
     A reservation's or retained address is not a leak; a port left beside it is.
     """
     for row in picture.ports.ports():
-        if row.ours and row.switch and _ownerless(picture, row):
+        if row.ours and row.switch and _ownerless(picture, row) and not neighbours.tenant(picture, row):
             yield row.switch
     for ip in picture.ips.values():
         ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and not naming.special(ip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from controller.core import occupants
+from controller.core import naming, occupants
 from controller.core.addresses import parse_mac
 from controller.core.ipam import Record
 from controller.core.neighbours import (
@@ -71,6 +71,18 @@ def test_eips_hold_their_addresses_in_the_external_subnet() -> None:
     assert occupants.of_neighbour(OvnEip(metadata=Meta(name="x"), spec=OvnEipSpec(v4_ip="10.0.0.5"))) == (
         Record("OvnEip x", occupants.OVN_SUBNET, num("10.0.0.5"), None, None),
     )
+
+
+@pytest.mark.parametrize("one", [Vip, IptablesEip, OvnEip])
+def test_one_that_names_no_subnet_is_where_kube_ovn_counts_it(one: type[Vip | IptablesEip | OvnEip]) -> None:
+    """By its label: an installation may have its EIPs in a subnet of another name."""
+    spec = {Vip: VipSpec(v4ip="10.0.0.2"), IptablesEip: IptablesEipSpec(v4ip="10.0.0.2")}.get(one)
+    found = one(
+        metadata=Meta(name="x", labels={naming.SUBNET_LABEL: "net"}),
+        spec=spec or OvnEipSpec(v4_ip="10.0.0.2"),  # type: ignore[arg-type]
+    )
+
+    assert [(r.subnet, r.v4) for r in occupants.of_neighbour(found)] == [("net", num("10.0.0.2"))]
 
 
 def test_a_subnet_holds_its_own_addresses_under_the_names_of_their_ips() -> None:

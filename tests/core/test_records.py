@@ -167,6 +167,15 @@ def test_a_forced_removal_of_the_finalizer_frees_the_address() -> None:
     assert records.of_ip(granted_ip(deleting=True, finalizers=("x.io/y",), labels=labels), None) == ()
 
 
+def test_memory_alone_does_not_free_what_a_strangers_finalizer_keeps() -> None:
+    """Without a status and without the labels of a grant a restart could not tell whose it was: so nobody does."""
+    bare = granted_ip(deleting=True, finalizers=("example.com/x",), labels={})
+    told = granted_ip(deleting=True, finalizers=("example.com/x",), labels={}, status=IpStatus(recorded=recorded()))
+
+    assert records.of_ip(bare, recorded()) == records.of_ip(bare, records.granted(bare, None)) == (TWO,)
+    assert records.of_ip(told, recorded()) == records.of_ip(told, records.granted(told, None)) == ()
+
+
 def test_a_live_pods_annotations_hold_its_address() -> None:
     """In the subnet that they name."""
     assert records.of_pod(make_pod(notes=notes_of()), "web.default") == (TWO,)

@@ -9,15 +9,17 @@ from controller.core import ipam
 from controller.core.addresses import Address
 from controller.core.catalogue import Reason
 from controller.core.decisions import pod as of_pod
+from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
-from controller.core.effects import DropPort
+from controller.core.effects import Decision, DropPort
 from controller.core.ipam import Refusal, Want
 from controller.core.neighbours import OvnEip, OvnEipSpec, Vip, VipSpec
 from controller.core.objects import Kind, Meta, OwnerRef, SubnetStatus
 from controller.core.rows import PortRow
 from controller.reconcilers import keys
+from controller.reconcilers.audit import leaked
 from controller.reconcilers.picture import Picture
-from tests.core.worlds import MAC, NOW, OURS, make_ip, make_row, make_subnet, num
+from tests.core.worlds import MAC, NOW, OURS, granted_ip, make_ip, make_row, make_subnet, num, shown
 from tests.reconcilers.test_picture import show, show_row, views_of
 
 TWO = Address(4, num("10.0.0.2"))
@@ -81,6 +83,49 @@ def test_the_port_of_a_vip_is_its_own_and_is_never_dropped(picture: Picture, fir
     assert picture.ledger.duplicates() == ()
     assert keys.pod("default", "web") in show(picture, Kind.VIP, typed, None)
     assert picture.ledger.holders("net", TWO) == ("web.default",)
+
+
+def test_the_port_of_a_vip_is_no_leak(picture: Picture) -> None:
+    """The audit knows whose it is; as soon as its Vip is gone it is nobody's."""
+    show_row(picture, make_row(pod_uid=""))
+    assert list(leaked(picture)) == ["net"]
+    show(picture, Kind.VIP, None, vip(type="switch_lb_vip"))
+    assert list(leaked(picture)) == []
+
+
+def test_a_vip_that_comes_late_is_a_rival_of_a_reservation_and_takes_nothing(picture: Picture) -> None:
+    """Both keep the address blocked, the reservation says so (Rule 5); the Vip's name as a key finds nothing to do."""
+    show(picture, Kind.IP, None, granted_ip("10.0.0.2", name="api.default", pod_name="api"))
+    show(picture, Kind.VIP, None, vip())
+    views = views_of(picture)
+
+    assert set(picture.shared) == {"api.default", "Vip web"}
+    assert of_reservation.decide(views.reservation("Vip web"), NOW) == Decision()
+    decision = of_reservation.decide(views.reservation("api.default"), NOW)
+    assert shown(decision)["Ready"] == ("False", "DuplicateAddress")
+    assert ("address", "net", "10.0.0.2") in decision.waits
+    assert picture.ledger.duplicates() == (("net", TWO),)
+    picture.drain_topics()
+    show(picture, Kind.VIP, vip(), None)
+    assert ("address", "net", "10.0.0.2") in picture.drain_topics()
+    assert shown(of_reservation.decide(views.reservation("api.default"), NOW))["Ready"] == ("True", "Reserved")
+
+
+def test_the_first_list_of_a_crd_that_comes_late_occupies_all_of_them(picture: Picture) -> None:
+    """And one that goes keeps what was known (Rule 2)."""
+    other = msgspec.structs.replace(vip(v4ip="10.0.0.3"), metadata=Meta(name="api"))
+    picture.heard(Kind.VIP, served=False)
+    picture.heard(Kind.VIP, served=True)
+    for _, old, new in picture.vips.replace((vip(), other), 1):
+        list(picture.see(Kind.VIP, old, new, NOW))
+    assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.4")
+
+    picture.heard(Kind.VIP, served=False)
+    assert picture.ledger.holders("net", TWO) == ("Vip web",)
+    picture.heard(Kind.VIP, served=True)
+    for _, old, new in picture.vips.replace((other,), 2):
+        list(picture.see(Kind.VIP, old, new, NOW))
+    assert picture.ledger.holders("net", TWO) == ()
 
 
 def test_the_port_of_an_ovn_eip_is_no_second_claimant(picture: Picture) -> None:
