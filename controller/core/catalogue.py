@@ -120,6 +120,8 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             none="no subnet for this pod: name one by the annotation ovn.kubernetes.io/logical_switch, "
             "or make one with spec.default true",
             provider="subnet {subnet} is of provider {provider}: a pod's default network needs one of provider ovn",
+            other="subnet {subnet} is of provider {provider}: this network needs one of provider {wanted}",
+            unbound="no subnet is of provider {provider}: make one, or name one by the annotation {key}",
         ),
         Reason.ADDRESS_OUT_OF_RANGE: _entry(
             "IP Pod",

@@ -20,6 +20,8 @@ from controller.core.addresses import FAMILY_NAME, Address, Cidr, Family, format
 from controller.core.catalogue import Message, Reason, say
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from controller.core.effects import Topic
     from controller.core.ranges import RangeSet
 
@@ -219,7 +221,9 @@ class Book(Protocol):
     def released(self, subnet: str, address: Address) -> Release | None:
         """The last release of this address, if nobody holds it now."""
 
-    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
+    def next_free(
+        self, subnet: str, family: Family, now: float, pool: str = "", skip: Collection[int] = ()
+    ) -> int | None:
         """The pool's address whose turn it is: the lowest never-used one, then the longest-released one."""
 
 

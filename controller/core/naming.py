@@ -28,6 +28,7 @@ DEFAULT_VPC: Final = "ovn-cluster"
 DEFAULT_SUBNET: Final = "ovn-default"
 NAME_MAX: Final = 253
 _ORDINAL_DIGITS: Final = 10  # an int32, as StatefulSets count
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -52,9 +53,27 @@ def annotation(provider: str, key: str) -> str:
     return f"{provider or OVN}.kubernetes.io/{key}"
 
 
+def cut_off(provider: str) -> str:
+    """The annotation that says that this NIC of a pod gets no network again."""
+    return CUT_OFF if provider in {OVN, ""} else f"{provider}.{CUT_OFF}"
+
+
+def bound_of(provider: str) -> str:
+    """What `spec.provider` of its subnets says: the provider without the interface (kube-ovn-behaviour §1)."""
+    parts = provider.split(".")
+    return ".".join(parts[:3] if parts[2:3] == [OVN] else parts[:2])
+
+
 def provider_of(port: str, owner: Owner) -> str:
     """The provider of one of the owner's ports."""
     return port.removeprefix(port_name(owner)).removeprefix(".") or OVN
+
+
+def is_nic_of(port: str, owner: Owner, bound: str) -> bool:
+    """True if the port is that of the owner's NIC in a subnet of that provider, be it one of several (contract §1)."""
+    base = port_name(owner, bound)
+    interface = port.removeprefix(f"{base}.")
+    return port == base or (bound not in {OVN, ""} and interface != port and bool(_LABEL.fullmatch(interface)))
 
 
 def is_port_of(port: str, owner: Owner) -> bool:

@@ -5,6 +5,7 @@ A text that cannot be read says nothing: it never counts as evidence for or agai
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from controller.core.ipam import Record
 from controller.core.objects import Recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from controller.core.objects import Ip, Pod
     from controller.core.rows import PortRow
@@ -122,13 +123,31 @@ def _was_ours(ip: Ip) -> bool:
     return ip.status.recorded is not None or {naming.RESERVED, naming.SUBNET_LABEL} <= ip.metadata.labels.keys()
 
 
-def of_pod(pod: Pod, port: str) -> tuple[Record, ...]:
-    """What a live pod's annotations say that it was given."""
-    notes, prefix = pod.metadata.annotations, naming.PREFIX
-    if not pod.alive or notes.get(prefix + "allocated") != "true":
+def of_pod(
+    pod: Pod, owner: naming.Owner, homes: Callable[[str, tuple[Address, ...]], Iterable[str]]
+) -> tuple[Record, ...]:
+    """What a live pod's annotations say that its NICs were given.
+
+    A NIC of another network does not say of which subnet; `homes` answers where the addresses of a provider may be.
+    """
+    if not pod.alive:
         return ()
-    texts = notes.get(prefix + "ip_address", "").split(",")
-    return spelled(port, notes.get(prefix + "logical_switch", ""), texts, notes.get(prefix + "mac_address", ""))
+    notes, found = pod.metadata.annotations, []
+    for provider in running(pod):
+        said = partial(naming.annotation, provider)
+        texts, mac = notes.get(said("ip_address"), "").split(","), notes.get(said("mac_address"), "")
+        addresses = tuple(one for one in map(_address, texts) if one is not None)
+        named = notes.get(said("logical_switch"), "")
+        subnets = (named,) if named else homes(provider, addresses)
+        port = naming.port_name(owner, provider)
+        found += [record for subnet in subnets for record in spelled(port, subnet, texts, mac)]
+    return tuple(found)
+
+
+def running(pod: Pod) -> tuple[str, ...]:
+    """The providers of the NICs whose allocation the pod's annotations carry."""
+    notes, tail = pod.metadata.annotations, naming.annotation("", "allocated").removeprefix(naming.OVN)
+    return tuple(key.removesuffix(tail) for key, text in notes.items() if text == "true" and key.endswith(tail))
 
 
 def of_row(row: PortRow, subnets: Iterable[str]) -> tuple[Record, ...]:

@@ -52,6 +52,7 @@ class Atlas:
     _listed: dict[str, set[str]] = field(default_factory=dict)  # namespace -> subnets that list it
     _selecting: set[str] = field(default_factory=set)
     _defaults: set[str] = field(default_factory=set)
+    _bound: dict[str, set[str]] = field(default_factory=dict)  # provider -> subnets of it
     _nodes: dict[str, tuple[Address, ...]] = field(default_factory=dict)
     _node_addresses: list[tuple[int, int, str]] = field(default_factory=list)  # family, value, node
 
@@ -103,10 +104,8 @@ class Atlas:
             return set()
         self._withdraw(name, known)
         for listed in known.subnet.spec.namespaces:
-            names = self._listed.get(listed, set())
-            names.discard(name)
-            if not names:
-                self._listed.pop(listed, None)
+            _discard(self._listed, listed, name)
+        _discard(self._bound, known.subnet.spec.provider, name)
         self._selecting.discard(name)
         self._defaults.discard(name)
         return self._refused_by.pop(name, set())
@@ -114,6 +113,7 @@ class Atlas:
     def _index(self, name: str, subnet: Subnet) -> None:
         for listed in subnet.spec.namespaces:
             self._listed.setdefault(listed, set()).add(name)
+        self._bound.setdefault(subnet.spec.provider, set()).add(name)
         if subnet.spec.namespace_selectors:
             self._selecting.add(name)
         if subnet.spec.default:
@@ -263,11 +263,17 @@ class Atlas:
         """The subnet with spec.default true, else `ovn-default`."""
         return min(self._defaults, default=naming.DEFAULT_SUBNET)
 
+    def bound(self, provider: str) -> tuple[str, ...]:
+        """The subnets whose spec.provider is that one, sorted."""
+        return tuple(sorted(self._bound.get(provider, ())))
+
     def room(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
         """True if each of these families that the subnet has has a free address in that pool now."""
         plan = self.plan(name)
-        wanted = [family for family in plan.families if family in families] if plan else []
-        return bool(wanted) and all(self.has_room(name, family, pool) for family in wanted)
+        if plan is None:
+            return False
+        wanted = [family for family in plan.families if family in families]
+        return bool(wanted or not plan.families) and all(self.has_room(name, family, pool) for family in wanted)
 
     def containing(self, address: Address) -> tuple[str, ...]:
         """Every usable subnet whose CIDR has the address: for records that do not say where they are."""
@@ -278,6 +284,13 @@ class Atlas:
             if one is not None and address in one.cidr:
                 found.append(name)
         return tuple(found)
+
+
+def _discard(index: dict[str, set[str]], key: str, name: str) -> None:
+    names = index.get(key, set())
+    names.discard(name)
+    if not names:
+        index.pop(key, None)
 
 
 def _cidrs(layout: Layout) -> tuple[Cidr, ...]:

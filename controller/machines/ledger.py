@@ -162,10 +162,12 @@ class Ledger:
         room = self._rooms.get(subnet) or self._dormant.get(subnet)
         return room.shelf(address.family).release_of(address.value) if room else None
 
-    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
+    def next_free(
+        self, subnet: str, family: Family, now: float, pool: str = "", skip: Collection[int] = ()
+    ) -> int | None:
         """The dynamic address of that pool whose turn it is; None when there is none, or no plan."""
         room = self._rooms.get(subnet)
-        return room.shelf(family).next_free(now, room.plan.cooldown, pool) if room and room.plan else None
+        return room.shelf(family).next_free(now, room.plan.cooldown, pool, skip) if room and room.plan else None
 
     # -- what everybody else asks ------------------------------------------------------------------
 

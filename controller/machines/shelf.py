@@ -144,10 +144,10 @@ class Shelf:
         """Who let go of the address last, if nobody holds it now."""
         return self._stock(value).released.get(value) or self._resting.get(value)
 
-    def next_free(self, now: float, cooldown: float, pool: str = DEFAULT) -> int | None:
+    def next_free(self, now: float, cooldown: float, pool: str = DEFAULT, skip: Collection[int] = ()) -> int | None:
         """The address of that pool whose turn it is: the lowest never-used one, then the longest-released one."""
         stock = self._stocks.get(pool)
-        return stock.next_free(self.held, now, cooldown, self._remembered) if stock else None
+        return stock.next_free(self.held, now, cooldown, self._remembered, skip) if stock else None
 
     def free(self, pool: str = DEFAULT) -> int:
         """How many dynamic addresses that pool has left."""

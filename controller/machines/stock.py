@@ -33,18 +33,22 @@ class Stock:
         """How many dynamic addresses are left."""
         return self.region.size - self.used
 
-    def next_free(self, held: Container[int], now: float, cooldown: float, remembered: int) -> int | None:
-        """The address whose turn it is; None when there is none.
+    def next_free(
+        self, held: Container[int], now: float, cooldown: float, remembered: int, skip: Container[int] = ()
+    ) -> int | None:
+        """The address whose turn it is, those of `skip` left out; None when there is none.
 
         Where addresses hardly ever run out (IPv6), releases would pile up for as long as the process lives: beyond
         `remembered` of them the longest-released one goes first, as soon as it has cooled down.
         """
-        if len(self.released) > remembered:
-            oldest = next(iter(self.released))
-            if self.released[oldest].at + cooldown <= now:
-                return oldest
+        oldest = next((value for value in self.released if value not in skip), None)
+        if oldest is not None and len(self.released) > remembered and self.released[oldest].at + cooldown <= now:
+            return oldest
         self._advance(held)
-        return next(iter(self.released), None) if self._cursor is None else self._cursor
+        value = self._cursor
+        while value is not None and (value in skip or value in held or value in self.released):
+            value = self.region.next_from(value + 1)
+        return oldest if value is None else value
 
     def _advance(self, held: Container[int]) -> None:
         """Move the cursor to the lowest never-used address. It passes every address once per plan: O(1) for each."""

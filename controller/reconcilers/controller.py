@@ -22,7 +22,8 @@ from controller.reconcilers.audit import leaked
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.leader import Deposed, Leader
 from controller.reconcilers.mirrors import Mirrors
-from controller.reconcilers.picture import Picture, running, takes_part
+from controller.reconcilers.nics import takes_part
+from controller.reconcilers.picture import Picture
 from controller.reconcilers.settings import Tuning
 from controller.reconcilers.telemetry import Telemetry
 from controller.reconcilers.worker import Worker
@@ -217,7 +218,7 @@ class Controller:
             return (Lane.URGENT if named else Lane.NORMAL), ip.spec.subnet
         if key.kind == keys.POD:
             live = [p for p in picture.pods.by("owner", (key.namespace, key.name)) if takes_part(p)]
-            settled = live and all(running(p) for p in live)
+            settled = live and all(picture.nics.settled(p) for p in live)
             return (Lane.LOW if settled else Lane.NORMAL), key.namespace
         return (Lane.LOW if key.kind in _COUNTED else Lane.URGENT), ""
 

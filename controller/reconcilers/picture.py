@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from controller.core import naming, occupants, records
 from controller.core.addresses import parse_address
 from controller.core.decisions.binding import addresses
+from controller.core.decisions.entitlement import Attachment
+from controller.core.decisions.multus import nad_topic
 from controller.core.decisions.namespace import POOLS, SWITCHES, entries
+from controller.core.decisions.networks import attachments_of
 from controller.core.decisions.pool import set_topic
 from controller.core.effects import Promise, Remember
 from controller.core.faults import Malformed
@@ -33,6 +36,7 @@ from controller.machines.ledger import Ledger
 from controller.machines.replica import PortReplica, Replica
 from controller.machines.waiting import SPACE
 from controller.reconcilers import keys, neighbours
+from controller.reconcilers.nics import Nics, pod_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,23 +48,12 @@ if TYPE_CHECKING:
     from controller.reconcilers.keys import Key
 
 
-def takes_part(pod: Pod) -> bool:
-    """True for a live pod whose default network is ours (contract §4: host network and other CNIs are ignored)."""
-    other = naming.DEFAULT_NETWORK in pod.metadata.annotations
-    return pod.alive and not pod.spec.host_network and not other and not pod.fault
-
-
-def running(pod: Pod) -> bool:
-    """True if the pod's annotations carry an allocation."""
-    return pod.metadata.annotations.get(naming.PREFIX + "allocated") == "true"
-
-
 class Picture:
     """Replicas, ledger, atlas, and what was granted to whom as this process has seen it."""
 
     def __init__(self) -> None:
         self.ips: Replica[Ip] = Replica({"owner": _owners_of_ip, "subnet": _subnet_of_ip})
-        self.pods: Replica[Pod] = Replica({"owner": lambda pod: (naming.owner_of(pod),)})
+        self.pods: Replica[Pod] = Replica({"owner": lambda pod: (naming.owner_of(pod),), "nad": attachments_of})
         self.subnets: Replica[Subnet] = Replica()
         self.namespaces: Replica[Namespace] = Replica({"subnet": _subnets_of_namespace, "pool": _pools_of_namespace})
         self.nodes: Replica[Node] = Replica()
@@ -93,7 +86,9 @@ class Picture:
         self.ports = PortReplica()
         self.ledger = Ledger()
         self.atlas = Atlas(switches=self._has_switch, has_room=self._has_room)
+        self.nics = Nics(self.nads, self.atlas)
         self.promisers: dict[str, Key] = {}
+        self._promised: dict[Key, dict[str, None]] = {}  # the same by key
         self.reserved: dict[str, int] = {}  # subnet -> granted reservations
         self.shared: dict[str, None] = {}  # ports with an address that a second one has claimed just now
         self.crowded: set[str] = set()  # subnets that have changed themselves
@@ -211,11 +206,12 @@ class Picture:
         record = Record(promise.port, promise.subnet, promise.v4, promise.v6, promise.mac)
         self.ledger.put(Source.PROMISE, promise.port, (record,), now)
         self.promisers[promise.port] = key
+        self._promised.setdefault(key, {})[promise.port] = None
 
     def withdraw(self, port: str, now: Seconds) -> None:
         """Give up what was promised to the port."""
         self.ledger.put(Source.PROMISE, port, (), now)
-        self.promisers.pop(port, None)
+        self._forget_promise(port)
 
     def remember(self, grant: Remember, now: Seconds) -> None:
         """Know a grant from its answer on: the watch may show it together with somebody's edit of it."""
@@ -227,8 +223,19 @@ class Picture:
     def promised_by(self, port: str) -> Key | None:
         """The key that promised the port something not recorded yet."""
         if not self.ledger.promised(port):
-            self.promisers.pop(port, None)
+            self._forget_promise(port)
         return self.promisers.get(port)
+
+    def promised_to(self, key: Key) -> tuple[str, ...]:
+        """The ports that the key promised something not recorded yet."""
+        return tuple(port for port in tuple(self._promised.get(key, ())) if self.promised_by(port) == key)
+
+    def _forget_promise(self, port: str) -> None:
+        key = self.promisers.pop(port, None)
+        if key is not None:
+            self._promised[key].pop(port, None)
+            if not self._promised[key]:
+                del self._promised[key]
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -243,7 +250,7 @@ class Picture:
             case Subnet():
                 said = occupants.of_subnet(new) if isinstance(new, Subnet) else ()
                 self.put(Source.OTHER, f"Subnet {one.metadata.name}", said, now)
-                return self._see_subnet(one.metadata.name, old, new)  # type: ignore[arg-type]
+                return self._see_subnet(one.metadata.name, old, new, now)  # type: ignore[arg-type]
             case Pool():
                 return self._see_pool(one.metadata.name, old, new)  # type: ignore[arg-type]
             case Namespace():
@@ -255,6 +262,8 @@ class Picture:
                 return iter(())
             case Vip() | IptablesEip() | OvnEip():
                 return neighbours.see(self, old, new, now)  # type: ignore[arg-type]
+            case Nad():
+                return self._see_nad(Attachment(one.metadata.namespace, one.metadata.name))
             case None:
                 raise TypeError(kind)
             case _:
@@ -304,19 +313,21 @@ class Picture:
         for side in (old, new):
             if side is None:
                 continue
-            owner = naming.owner_of(side)
-            port = naming.port_name(owner)
-            key = f"{side.metadata.namespace}/{side.metadata.name}"
             if side is new:
-                said = records.of_pod(side, port) if takes_part(side) else ()
-                self.put(Source.POD, key, said, now)
+                self.put(Source.POD, pod_key(side), self.nics.said_by(side), now)
             elif new is None:
-                self.put(Source.POD, key, (), now)
-            yield keys.pod(*owner)
-            if self.ips.get("", port) is not None:
-                yield keys.reservation(port)
+                self.nics.forget(side)
+                self.put(Source.POD, pod_key(side), (), now)
+            yield keys.pod(*naming.owner_of(side))
+            yield from (keys.reservation(port) for port in self.nics.ports(side) if self.ips.get("", port) is not None)
 
-    def _see_subnet(self, name: str, old: Subnet | None, new: Subnet | None) -> Iterator[Key]:
+    def _see_nad(self, attachment: Attachment) -> Iterator[Key]:
+        self.announce(nad_topic(attachment))
+        for pod in self.pods.by("nad", attachment):
+            yield keys.pod(*naming.owner_of(pod))
+            yield from (keys.reservation(port) for port in self.nics.ports(pod) if self.ips.get("", port) is not None)
+
+    def _see_subnet(self, name: str, old: Subnet | None, new: Subnet | None, now: Seconds) -> Iterator[Key]:
         default = self.atlas.default()
         for changed in sorted(self.atlas.put(name, new)):
             plan = self.atlas.plan(changed)
@@ -332,6 +343,11 @@ class Picture:
         if (old is None) != (new is None):  # what its granted IPs say of it is true no more
             yield from [keys.reservation(ip.metadata.name) for ip in self.ips.by("subnet", name)]
         self._place_rows()
+        providers = {side.spec.provider for side in (old, new) if side is not None and not _alike(old, new)}
+        for provider in sorted(providers - {"", naming.OVN}):
+            self.announce(("provider", provider))
+            for pod in self.nics.homeless(provider):
+                self.put(Source.POD, pod_key(pod), self.nics.said_by(pod), now)
         subnet = self.atlas.subnet(name)
         listed = set(subnet.spec.namespaces) if subnet is not None else set()
         for namespace in sorted(self._naming(name) | listed):

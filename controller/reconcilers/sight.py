@@ -39,14 +39,19 @@ class Sight:
         """See Atlas.default."""
         return self.atlas.default()
 
+    def bound(self, provider: str) -> tuple[str, ...]:
+        """See Atlas.bound."""
+        return self.atlas.bound(provider)
+
     def seat(self, pool: str) -> Seat:
         """See Atlas.seat."""
         return self.atlas.seat(pool)
 
     def keeps(self, name: str) -> bool:
         """True if the port has an address of that subnet, and the subnet can be used."""
-        kept = self.ledger.kept(name, self.port)
-        return (kept.v4, kept.v6) != (None, None) and self.atlas.plan(name) is not None
+        plan, kept = self.atlas.plan(name), self.ledger.kept(name, self.port)
+        has = (kept.v4, kept.v6) if plan is not None and plan.families else (kept.mac,)
+        return plan is not None and any(one is not None for one in has)
 
     def room(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
         """True if the port may take an address of each of these families there."""

@@ -8,35 +8,35 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from controller.core import naming, occupants
+from controller.core import naming, occupants, records
 from controller.core.addresses import parse_address
 from controller.core.catalogue import Message
-from controller.core.decisions import binding, realise
 from controller.core.decisions import namespace as of_namespace
 from controller.core.decisions import nic as of_nic
 from controller.core.decisions import pod as of_pod
 from controller.core.decisions import pool as of_pool
+from controller.core.decisions import realise
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
-from controller.core.decisions.placement import Ask, Home, Refused, ask_of, home_of, subnet_of
+from controller.core.decisions.networks import unplugged
 from controller.core.decisions.release import Grounds
 from controller.core.decisions.retention import Pods
 from controller.core.faults import Malformed
 from controller.reconcilers import keys
-from controller.reconcilers.picture import running, takes_part
-from controller.reconcilers.sight import Sight
+from controller.reconcilers.bids import NO_ASK, Bids, unreadable
+from controller.reconcilers.nics import takes_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from controller.core.decisions.binding import Bidder
+    from controller.core.decisions.networks import Networks
     from controller.core.objects import Ip, Pod, Recorded
     from controller.machines.waiting import Waiting
     from controller.ports import Clock
     from controller.reconcilers.keys import Key
     from controller.reconcilers.picture import Picture
 
-_NO_ASK = Ask()
 _SHOWN = 10
 
 
@@ -51,6 +51,11 @@ class Views:
     busy: Callable[[Key], bool]  # a key that writes now, or whose writes are not shown yet
     protect_in_use: bool = True
     pod_nic_type: str = "veth-pair"
+
+    @property
+    def bids(self) -> Bids:
+        """Who wants which port."""
+        return Bids(self.picture, self.waiting)
 
     def stamp(self) -> str:
         """The wall clock as the API writes it."""
@@ -77,7 +82,7 @@ class Views:
             recorded=recorded,
             under_way=by is not None and by.kind == keys.POD and bool(bidders),
             promised=by is not None and by.kind == keys.RESERVATION,
-            patient=self._sight(keys.reservation(name), name).patient(subnet_name),
+            patient=self.bids.sight(keys.reservation(name), name).patient(subnet_name),
             dice=self.clock.dice(),
             stamp=self.stamp(),
             protect_in_use=self.protect_in_use,
@@ -98,9 +103,6 @@ class Views:
             owners.add(naming.Owner(space, name))
         return owners
 
-    def _sight(self, key: Key, port: str) -> Sight:
-        return Sight(self.picture.atlas, self.picture.ledger, self.waiting, key, port)
-
     def _rivals(self, name: str, recorded: Recorded) -> tuple[str, ...]:
         """Everybody else who claims an address of this IP."""
         found: dict[str, None] = {}
@@ -115,56 +117,13 @@ class Views:
         return tuple(found)
 
     def _bidders_of_port(self, port: str, owners: set[naming.Owner], recorded: Recorded | None) -> tuple[Bidder, ...]:
-        """Live pods whose port has this name."""
+        """Live pods with a NIC whose port has this name."""
         return tuple(
-            self._bidder(one, recorded)
+            bidder
             for owner in sorted(owners)
-            if naming.port_name(owner) == port
-            for one in self._live(owner)
+            if naming.is_port_of(port, owner)
+            for bidder in self.bids.bidders(owner, port, recorded)
         )
-
-    def _live(self, owner: naming.Owner) -> list[Pod]:
-        """In the order in which they are served: the last one leads, a running one before all, the oldest of these."""
-        found = [one for one in self.picture.pods.by("owner", owner) if takes_part(one)]
-        found.sort(key=lambda one: (one.metadata.creation_timestamp, one.metadata.uid))
-        return [one for one in found if not running(one)] + [one for one in reversed(found) if running(one)]
-
-    def _bidder(self, one: Pod, recorded: Recorded | None) -> Bidder:
-        """A live pod with its subnet and what it asks for; unreadable annotations ask for nothing."""
-        notes, has = one.metadata.annotations, running(one)
-        ask: Ask | None = _NO_ASK
-        if not has:
-            try:
-                ask = ask_of(one)
-            except Refused:
-                ask = None
-        owner = naming.owner_of(one)
-        reserved_in = recorded.subnet if recorded is not None and recorded.reserved == "true" else ""
-        space = self.picture.namespaces.get("", one.metadata.namespace)
-        port = naming.port_name(owner)
-        sight = self._sight(keys.pod(*owner), port)
-        asked = ask or _NO_ASK
-        home = Home(subnet_of(one, space, sight, reserved_in, asked))
-        if not has:
-            home = home_of(one, space, sight, reserved_in, asked)
-        return binding.Bidder(
-            object=one,
-            port=port,
-            owner=owner,
-            kind=naming.pod_type(one),
-            home=home,
-            ask=ask,
-            running=has,
-            address=notes.get(naming.PREFIX + "ip_address", "") if has else "",
-            mac=notes.get(naming.PREFIX + "mac_address", "") if has else "",
-            first=self._first_ordinal(one),
-        )
-
-    def _first_ordinal(self, one: Pod) -> int | None:
-        """Where its StatefulSet begins to count; None for one that is not known, or that is another by now."""
-        name, uid = naming.set_name(one), naming.set_uid(one)
-        known = self.picture.stateful_sets.get(one.metadata.namespace, name) if name else None
-        return known.spec.ordinals.start if known is not None and known.metadata.uid == uid else None
 
     # -- pods --------------------------------------------------------------------------------------
 
@@ -172,39 +131,37 @@ class Views:
         """What may be known for one owner of pods."""
         picture, owner = self.picture, naming.Owner(namespace_, name)
         pods = picture.pods.by("owner", owner)
-        nics = self._nics(owner)
-        served = {one.held.port for one in nics}
+        live = [(one, picture.nics.networks(one)) for one in pods if takes_part(one)]
+        listed = {naming.port_name(owner, nic.provider): None for _, found in live for nic in found.nics}
+        left = [port for port in self._ports(owner) if port not in listed and not _may_have(live, owner, port)]
         return of_pod.View(
             owner=owner,
-            nics=nics,
-            left=tuple(self._one(port, owner) for port in self._ports(owner) if port not in served),
+            nics=tuple(self._nic(owner, port) for port in listed),
+            left=tuple(self._one(port, owner) for port in left),
             grounds=Grounds(
                 gone_proved=bool(pods) or picture.pods.seen_gone(namespace_, name),
-                pods=Pods.WITHOUT if nics else Pods.NONE,
+                pods=Pods.WITHOUT if live else Pods.NONE,
             ),
-            bystanders=any(one.alive and _may_have_nics(one) for one in pods),
+            bystanders=any(one.alive and bool(one.fault) for one in pods),
             finished=next((one for one in pods if not one.alive), None),
+            unserved=tuple((one, unserved) for one, found in live for unserved in found.unserved),
+            unplugged=tuple((one, keys_) for one, found in live if (keys_ := unplugged(one, found))),
         )
 
-    def _nics(self, owner: naming.Owner) -> tuple[of_nic.View, ...]:
-        """The NICs of the owner's live pods, each with who bids for it."""
-        live = self._live(owner)
-        return (self._nic(owner, live),) if live else ()
-
-    def _nic(self, owner: naming.Owner, live: list[Pod]) -> of_nic.View:
+    def _nic(self, owner: naming.Owner, port: str) -> of_nic.View:
         picture = self.picture
-        held = self._one(naming.port_name(owner), owner)
-        bidders = tuple(self._bidder(one, held.recorded) for one in live)
+        held = self._one(port, owner)
+        bidders = self.bids.bidders(owner, port, held.recorded)
         leader = bidders[-1]
         return of_nic.View(
             bidders=bidders,
-            place=picture.atlas.place(leader.subnet),
+            place=self.bids.place(leader),
             held=held,
             book=picture.ledger,
-            unreadable=_unreadable(leader),
+            unreadable=unreadable(leader),
             reservation_refusal=self.refusals.get(keys.reservation(held.port)),
-            patient=self._sight(keys.pod(*owner), held.port).patient(
-                leader.subnet, leader.home.pool, (leader.ask or _NO_ASK).families
+            patient=self.bids.sight(keys.pod(*owner), held.port).patient(
+                leader.subnet, leader.home.pool, (leader.ask or NO_ASK).families
             ),
             dice=self.clock.dice(),
             age=self._age(leader.object),
@@ -217,7 +174,8 @@ class Views:
         """Every port name that anything names for this owner."""
         names = dict.fromkeys((naming.port_name(owner),))
         names |= dict.fromkeys(ip.metadata.name for ip in self.picture.ips.by("owner", owner))
-        return names | dict.fromkeys(row.name for row in self.picture.ports.by_owner(str(owner)))
+        names |= dict.fromkeys(row.name for row in self.picture.ports.by_owner(str(owner)))
+        return names | dict.fromkeys(self.picture.promised_to(keys.pod(*owner)))
 
     def _one(self, name: str, owner: naming.Owner) -> realise.Held:
         picture = self.picture
@@ -300,16 +258,9 @@ def _stamp(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _may_have_nics(one: Pod) -> bool:
-    """True for a live pod that may have further NICs of ours, or others than we can read."""
-    return bool(one.fault) or (naming.NETWORKS in one.metadata.annotations and not one.spec.host_network)
-
-
-def _unreadable(bidder: Bidder) -> Message | None:
-    if bidder.ask is not None:
-        return None
-    try:
-        ask_of(bidder.object)
-    except Refused as refused:
-        return refused.message
-    return None
+def _may_have(live: list[tuple[Pod, Networks]], owner: naming.Owner, port: str) -> bool:
+    """True if a live pod may have that port, though nobody can tell now: then it stays as it is (Rule 2)."""
+    provider = naming.provider_of(port, owner)
+    if provider == naming.OVN:  # with another default network it is none of ours any more, unless the pod runs with it
+        return any(naming.OVN in records.running(one) for one, _ in live)
+    return any(found.may_have(provider) for _, found in live)

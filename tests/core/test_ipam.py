@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import pytest
@@ -72,8 +73,10 @@ class Page:
         assert subnet == "net"
         return self.releases.get(str(address))
 
-    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
-        assert (subnet, now) == ("net", NOW)
+    def next_free(
+        self, subnet: str, family: Family, now: float, pool: str = "", skip: Collection[int] = ()
+    ) -> int | None:
+        assert (subnet, now, skip) == ("net", NOW, ())
         free = self.pools.get(pool, {}) if pool else self.free
         return num(free[family]) if family in free else None
 

@@ -31,7 +31,7 @@ from controller.core.effects import (
 from controller.core.objects import OUR_FINALIZERS, Ip, Kind, Pod
 from controller.reconcilers import keys
 from controller.reconcilers.keys import Key
-from controller.reconcilers.picture import running, takes_part
+from controller.reconcilers.nics import takes_part
 from tests.core import strategies
 from tests.core.worlds import NOTE, NOW, Tiny
 
@@ -128,6 +128,11 @@ def test_no_view_makes_us_touch_a_foreign_address_set(view: pool.View) -> None:
 
 
 # -- any wreckage ----------------------------------------------------------------------------------
+
+
+def running(one: Pod) -> bool:
+    """True if its default NIC has its address, as its annotations tell."""
+    return one.metadata.annotations.get(NOTE + "allocated") == "true"
 
 
 @dataclass

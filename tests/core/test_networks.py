@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from controller.core import naming
 from controller.core.decisions.entitlement import Attachment
-from controller.core.decisions.networks import DEFAULT, Networks, Nic, Unserved, attachments_of, networks_of, topic
+from controller.core.decisions.multus import Unserved, nad_topic
+from controller.core.decisions.networks import DEFAULT, Networks, Nic, attachments_of, networks_of, unplugged
 from controller.core.objects import Pod
 from tests.core.strategies import HOSTILE, texts
 from tests.core.worlds import make_pod
@@ -105,10 +106,39 @@ def test_a_nic_that_has_its_address_keeps_its_name(provider: str) -> None:
     plain = {f"{provider}.kubernetes.io/allocated": "true"}
     named = {f"{provider}.a.kubernetes.io/allocated": "true"}
 
-    assert providers(listing("net1@a", named)) == ["ovn", "net1.default.ovn.a"]
-    assert providers(listing("net1@a,net1@b", plain)) == ["ovn", "net1.default.ovn", "net1.default.ovn.b"]
-    assert providers(listing("net1@b,net1@a", plain | named)) == ["ovn", "net1.default.ovn", "net1.default.ovn.a"]
-    assert providers(listing("net1@b,net1@a", named)) == ["ovn", "net1.default.ovn.b", "net1.default.ovn.a"]
+    assert providers(listing("net1@a", named)) == ["ovn", f"{provider}.a"]
+    assert providers(listing("net1@a,net1@b", plain)) == ["ovn", provider, "net1.default.ovn.b"]
+    assert providers(listing("net1@b,net1@a", plain | named)) == ["ovn", provider, f"{provider}.a"]
+    assert providers(listing("net1@b,net1@a", named)) == ["ovn", "net1.default.ovn.b", f"{provider}.a"]
+
+
+def test_a_nic_that_runs_is_what_it_was_made_as() -> None:
+    """Whatever became of its definition (bug row 21), or of the list (Rule 2)."""
+    runs = {"net1.default.ovn.kubernetes.io/allocated": "true", "old.kubernetes.io/allocated": "true"}
+
+    assert providers(listing("net1", runs, nads={})) == ["ovn", "net1.default.ovn"]
+    assert providers(listing("net1", runs, nads={("default", "net1"): IPAM_NAD})) == ["ovn", "net1.default.ovn"]
+    assert providers(listing("[", runs)) == ["ovn", "net1.default.ovn"]
+    assert providers(listing("mac", runs)) == ["ovn", "mac.default"]
+
+
+def test_what_a_live_pod_has_no_more_is_taken_from_its_annotations() -> None:
+    """Only what was written for it, and nothing while the list cannot be told."""
+    said = {
+        "net1.default.ovn.kubernetes.io/allocated": "true",
+        "net1.default.ovn.kubernetes.io/ip_address": "10.1.0.2",
+        "net1.default.ovn.kubernetes.io/port_security": "true",
+        "gone.default.kubernetes.io/allocated": "true",
+        "x.kubernetes.io/allocated": "true",
+    }
+    pod = make_pod(notes=said | {naming.NETWORKS: "gone"})
+
+    assert unplugged(pod, networks_of(pod, lambda _nad: None)) == {
+        "net1.default.ovn.kubernetes.io/allocated": None,
+        "net1.default.ovn.kubernetes.io/ip_address": None,
+    }
+    unsure = make_pod(notes=said | {naming.NETWORKS: "["})
+    assert unplugged(unsure, networks_of(unsure, lambda _nad: None)) == {}
 
 
 # -- definitions ------------------------------------------------------------------------------------
@@ -131,7 +161,7 @@ def test_a_missing_definition_is_waited_for_alone() -> None:
     assert providers(found) == ["ovn", "net1.default.ovn", "net2.infra.ovn"]
     assert "default/gone does not exist" in complaint(found)
     assert found.unserved[0].waits == (("nad", "default", "gone"),)
-    assert topic(NET1) == ("nad", "default", "net1")
+    assert nad_topic(NET1) == ("nad", "default", "net1")
 
 
 @pytest.mark.parametrize(

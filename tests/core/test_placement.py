@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.core import naming
 from controller.core.addresses import Family
 from controller.core.catalogue import Reason, say
+from controller.core.decisions.entitlement import Attachment
+from controller.core.decisions.networks import Nic
 from controller.core.decisions.placement import (
     Ask,
     Entry,
@@ -20,6 +24,7 @@ from controller.core.decisions.placement import (
     Seat,
     ask_of,
     home_of,
+    home_of_nic,
     parse_entry,
     parse_pool,
     subnet_of,
@@ -44,6 +49,7 @@ class Cluster:
     kept: str = ""  # where the port has an address
     pools: dict[str, str] = field(default_factory=dict)  # pool -> subnet
     broken: tuple[str, ...] = ()  # pools
+    bindings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # provider -> subnets
 
     def place(self, name: str) -> Place:
         if name not in self.cidrs:
@@ -56,6 +62,9 @@ class Cluster:
 
     def default(self) -> str:
         return "ovn-default"
+
+    def bound(self, provider: str) -> tuple[str, ...]:
+        return self.bindings.get(provider, ())
 
     def room(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
         place = self.place(name)
@@ -324,3 +333,52 @@ def test_any_text_is_read_or_malformed(text: str) -> None:
     for parse in (parse_entry, parse_pool):
         with contextlib.suppress(Malformed):
             assert parse(text)
+
+
+# -- further NICs -----------------------------------------------------------------------------------
+
+NIC = Nic("n.d.ovn", "n.d.ovn", Attachment("d", "n"))
+
+
+def bound(*names: str, **more: Any) -> Cluster:
+    return Cluster(THREE.cidrs, bindings={"n.d.ovn": names}, **more)
+
+
+@pytest.mark.parametrize(
+    ("places", "notes", "reserved_in", "ask", "gets"),
+    [
+        (bound(), {}, "", Ask(), ""),
+        (bound("a", "b"), {}, "", Ask(), "a"),
+        (bound("a", "b", full=("a",)), {}, "", Ask(), "b"),
+        (bound("a", "b", full=("a", "b")), {}, "", Ask(), "a"),
+        (bound("a", "b", kept="b"), {}, "", Ask(), "b"),
+        (bound("a", "b", kept="a"), {}, "", asks("10.2.0.5"), "b"),
+        (bound("a", "b"), {}, "b", asks("10.1.0.5"), "b"),
+        (bound("a", "b"), {"n.d.ovn.kubernetes.io/logical_switch": "c"}, "b", Ask(), "c"),
+        (bound("a", "b", pools={"p": "b"}), {}, "", Ask(pool_name="p"), "b"),
+        (bound("a", "b", pools={"p": "b"}), {"n.d.ovn.kubernetes.io/logical_switch": "a"}, "", Ask(pool_name="p"), "a"),
+    ],
+)
+def test_a_further_nics_subnet_is_one_of_its_provider(
+    places: Cluster, notes: dict[str, str], reserved_in: str, ask: Ask, gets: str
+) -> None:
+    """The one it names, that of its reservation, of its address, of what it has, the first with room."""
+    home = home_of_nic(make_pod(notes=notes), NIC, places, reserved_in, ask)
+
+    assert home.subnet == gets
+    assert home.pool == ask.pool_name
+    assert (home.problem is None) == (not ask.pool_name or places.pools["p"] == gets)
+
+
+def test_what_a_nic_asks_for_is_written_under_its_provider() -> None:
+    notes = {
+        "n.d.ovn.kubernetes.io/ip_pool": "10.1.0.2,10.1.0.3",
+        "n.d.ovn.kubernetes.io/ip_family": "ipv4",
+        "ip_address": "10.0.0.9",
+    }
+
+    assert ask_of(make_pod(notes=notes), NIC) == Ask(pool=asks(pool=("10.1.0.2", "10.1.0.3")).pool, families=(4,))
+    with pytest.raises(Refused, match=r"n\.d\.ovn\.kubernetes\.io/ip_family"):
+        ask_of(make_pod(notes={"n.d.ovn.kubernetes.io/ip_family": "x"}), NIC)
+    with pytest.raises(Refused, match=naming.NETWORKS):
+        ask_of(make_pod(), replace(NIC, ips=("x",)))

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core import records
-from controller.core.addresses import parse_mac
+from controller.core import naming, records
+from controller.core.addresses import Address, parse_mac
 from controller.core.ipam import Record
-from controller.core.objects import IpStatus, Recorded
+from controller.core.objects import IpStatus, Pod, Recorded
 from controller.core.rows import PortRow
 from tests.core.worlds import (
     GRANTED,
@@ -28,6 +28,14 @@ from tests.core.worlds import (
 
 HARDWARE = parse_mac(MAC)
 TWO = Record("web.default", "net", num("10.0.0.2"), None, HARDWARE)
+
+
+WEB = naming.Owner("default", "web")
+
+
+def nowhere(_provider: str, _addresses: tuple[Address, ...]) -> tuple[str, ...]:
+    """No subnet is known."""
+    return ()
 
 
 # -- what was granted ------------------------------------------------------------------------------
@@ -176,9 +184,28 @@ def test_memory_alone_does_not_free_what_a_strangers_finalizer_keeps() -> None:
     assert records.of_ip(told, recorded()) == records.of_ip(told, records.granted(told, None)) == ()
 
 
+def test_an_address_of_no_subnet_is_nobodys() -> None:
+    """An address is that of a subnet (bug row 12)."""
+    assert records.of_ip(make_ip(subnet="", finalizers=("x.io/y",), v4_ip_address="10.0.0.2"), None) == ()
+
+
 def test_a_live_pods_annotations_hold_its_address() -> None:
     """In the subnet that they name."""
-    assert records.of_pod(make_pod(notes=notes_of()), "web.default") == (TWO,)
+    assert records.of_pod(make_pod(notes=notes_of()), WEB, nowhere) == (TWO,)
+
+
+def test_each_nics_annotations_hold_its_address() -> None:
+    """One of another network does not say in which subnet: wherever it may be."""
+    mine = {f"net1.default.ovn.kubernetes.io/{key}": text for key, text in notes_of("10.1.0.2", MAC).items()}
+    other = {"mac.default.kubernetes.io/ip_address": "10.2.0.2", "mac.default.kubernetes.io/allocated": "true"}
+    found = records.of_pod(make_pod(notes=notes_of() | mine | other), WEB, lambda *asked: (str(asked[0]), "second"))
+
+    assert found == (
+        TWO,
+        Record("web.default.net1.default.ovn", "net", num("10.1.0.2"), None, HARDWARE),
+        Record("web.default.mac.default", "mac.default", num("10.2.0.2"), None, None),
+        Record("web.default.mac.default", "second", num("10.2.0.2"), None, None),
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,9 +218,9 @@ def test_a_live_pods_annotations_hold_its_address() -> None:
         make_pod(notes=notes_of(address="", mac="")),
     ],
 )
-def test_annotations_of_finished_or_unallocated_pods_hold_nothing(pod: object) -> None:
+def test_annotations_of_finished_or_unallocated_pods_hold_nothing(pod: Pod) -> None:
     """A request is no record, and what has ended has let go."""
-    assert records.of_pod(pod, "web.default") == ()  # type: ignore[arg-type]
+    assert records.of_pod(pod, WEB, nowhere) == ()
 
 
 def test_a_port_holds_every_address_of_every_line() -> None:
@@ -219,4 +246,4 @@ def test_no_text_is_too_odd_to_be_read(lines: list[str], address: str, mac: str)
 
     assert isinstance(records.of_row(PortRow("x", tuple(lines)), ("net",)), tuple)
     assert isinstance(records.of_ip(ip, records.granted(ip, None)), tuple)
-    assert isinstance(records.of_pod(make_pod(notes=notes_of(address, mac)), "x"), tuple)
+    assert isinstance(records.of_pod(make_pod(notes=notes_of(address, mac)), WEB, nowhere), tuple)

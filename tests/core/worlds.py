@@ -473,7 +473,7 @@ class Tiny:
             self.picture, waiting, self.refusals, self.clock, busy=lambda _key: False, protect_in_use=protect
         )
         now = self.clock.now()
-        for kind in (Kind.NODE, Kind.SUBNET, Kind.POOL, Kind.NAMESPACE, Kind.IP, Kind.POD):
+        for kind in (Kind.NODE, Kind.SUBNET, Kind.POOL, Kind.NAMESPACE, Kind.NAD, Kind.IP, Kind.POD):
             objects = self.store.snapshot(kind)
             for _, old, new in self.picture.replica(kind).replace(objects, self.store.version):
                 list(self.picture.see(kind, old, new, now))

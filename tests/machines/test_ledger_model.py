@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
@@ -134,11 +135,15 @@ class Model:
         named = plan.pools if plan and self.usable(place) and not self.closed(place) else ()
         return next((name for name, region in named if place.address.value in region), "")
 
-    def next_free(self, subnet: str, family: Family, now: float, pool: str = "") -> int | None:
+    def next_free(
+        self, subnet: str, family: Family, now: float, pool: str = "", skip: Collection[int] = ()
+    ) -> int | None:
         free = [place for place in self.free(subnet, family) if self.pool_of(place) == pool]
         released = sorted((place for place in free if place in self.releases), key=lambda p: self.releases[p].at)
-        never_used = [place for place in free if place not in self.releases]
-        if len(released) > self.remembered:
+        never_used = [place for place in free if place not in self.releases and place.address.value not in skip]
+        full = len(released) > self.remembered
+        released = [place for place in released if place.address.value not in skip]
+        if full and released:
             oldest = released[0]
             if self.releases[oldest].at + self.plans[subnet].cooldown <= now:
                 return oldest.address.value
@@ -420,6 +425,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 for pool in POOLS:
                     expected = self.model.next_free(subnet, family, self.now, pool)
                     assert self.ledger.next_free(subnet, family, self.now, pool) == expected
+                    if expected is not None:
+                        behind = self.model.next_free(subnet, family, self.now, pool, [expected])
+                        assert self.ledger.next_free(subnet, family, self.now, pool, [expected]) == behind
                 for address in UNIVERSE:
                     place = Place(subnet, address)
                     assert self.ledger.pool_of(subnet, address) == self.model.pool_of(place)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from controller.core import naming
 from controller.core.addresses import Address, format_address, format_mac
 from controller.core.catalogue import Message, Reason, say
+from controller.core.decisions.networks import DEFAULT
 from controller.core.effects import Patch
 from controller.core.objects import Kind
 
 if TYPE_CHECKING:
+    from controller.core.decisions.networks import Nic
     from controller.core.decisions.placement import Ask, Home
     from controller.core.ipam import Want
     from controller.core.objects import Ip, Pod, Recorded
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bidder:
-    """A live pod as a claimant of its port's address.
+    """A live pod as a claimant of the address of one of its NICs.
 
     `running` says that its annotations carry an allocation; then `address` and `mac` are what it runs with, as text.
     `ask` is None if its annotations cannot be read. `home` is where its address shall come from. `first` is the
@@ -39,11 +41,21 @@ class Bidder:
     address: str = ""
     mac: str = ""
     first: int | None = 0
+    nic: Nic = DEFAULT
 
     @property
     def subnet(self) -> str:
         """The name of the subnet that it belongs to."""
         return self.home.subnet
+
+    @property
+    def is_cut_off(self) -> bool:
+        """True if the network was taken from it for good."""
+        return naming.cut_off(self.nic.provider) in self.object.metadata.annotations
+
+    def note(self, name: str) -> str:
+        """What the pod's annotation of that name says for this NIC, or ""."""
+        return self.object.metadata.annotations.get(self.nic.key(name), "")
 
     @property
     def pod(self) -> str:
@@ -139,8 +151,8 @@ def clash_of_request(bidder: Bidder, ip: Ip, want: Want) -> Message | None:
 
 
 def cut_off(bidder: Bidder) -> Patch:
-    """Take the network from a running pod for good: it gets none again until it is created anew."""
-    meta = bidder.object.metadata
-    notes = {naming.CUT_OFF: "true", naming.PREFIX + "allocated": None, naming.PREFIX + "routed": None}
+    """Take the network from a running pod's NIC for good: it gets none again until the pod is created anew."""
+    meta, nic = bidder.object.metadata, bidder.nic
+    notes = {naming.cut_off(nic.provider): "true", nic.key("allocated"): None, nic.key("routed"): None}
     body = {"metadata": {"uid": meta.uid, "annotations": notes}}
     return Patch(Kind.POD, meta.namespace, meta.name, body)

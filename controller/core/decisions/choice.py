@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 def choose(view: View, now: Seconds) -> Grant | ipam.Refusal:
     """The address of the NIC whose View this is, whole, or why there is none."""
+    grant, bidder = _choose(view, now), view.leader
+    if isinstance(grant, ipam.Refusal) or bidder.nic.has_port or (grant.v4, grant.v6) == (None, None):
+        return grant
+    asked = bidder.mac or (bidder.ask is not None and bidder.ask.mac is not None)
+    kept = view.book.kept(view.place.name, view.held.port).mac is not None
+    return grant if asked or kept else replace(grant, mac=0)  # other networks' MACs are theirs
+
+
+def _choose(view: View, now: Seconds) -> Grant | ipam.Refusal:
     place, bidder, held = view.place, view.leader, view.held
     ask = bidder.ask or Ask()
     want = ipam.Want(held.port, dice=view.dice, patient=view.patient, mac=ask.mac, families=ask.families)
@@ -65,10 +74,10 @@ def _again(
     try:
         grant = _grant_of(addresses, mac)
     except Malformed as why:
-        key = naming.PREFIX + "ip_address"
+        key = view.leader.nic.key("ip_address")
         raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why)) from None
     kept = view.book.kept(place.name, held.port)
-    grant = _completed(grant, kept, bare=place.shape is not None and not place.shape.families)
+    grant = _completed(view, grant, kept)
     if (kept.v4, kept.v6) == (grant.v4, grant.v6) and kept != ipam.Held():
         taken = any(port != held.port for port in view.book.mac_holders(grant.mac))
         return replace(grant, mac=kept.mac) if taken and kept.mac is not None else grant
@@ -78,17 +87,20 @@ def _again(
     return named if isinstance(named, ipam.Refusal) else grant
 
 
-def _completed(grant: Grant, kept: ipam.Held, *, bare: bool) -> Grant:
+def _completed(view: View, grant: Grant, kept: ipam.Held) -> Grant:
     """What annotations lack is what the records have; missing data is no evidence of anything (bug row 29).
 
-    In a `bare` subnet, one that gives MACs only, no address is missing.
+    In a subnet that gives MACs only no address is missing, on a NIC of another network no MAC.
     """
+    shape, nic = view.place.shape, view.leader.nic
     if grant.v4 is None and grant.v6 is None:
         grant = replace(grant, v4=kept.v4, v6=kept.v6)
     grant = replace(grant, mac=grant.mac or kept.mac or 0)
-    if not grant.mac or (grant.v4 is None and grant.v6 is None and not bare):
+    addressed = grant.v4 is not None or grant.v6 is not None
+    has_all = bool(grant.mac) if shape is not None and not shape.families else addressed
+    if not has_all or (nic.has_port and not grant.mac):
         why = "it is empty, and no record says what the running pod has: delete the pod"
-        key = naming.PREFIX + ("ip_address" if grant.mac else "mac_address")
+        key = nic.key("ip_address" if grant.mac else "mac_address")
         raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why))
     return grant
 
@@ -118,7 +130,7 @@ def _from_list(
     place = view.place
     assert place.plan is not None  # noqa: S101 - who does not run is not served by a place with a problem
     number = naming.pod_ordinal(bidder.object)
-    texts = bidder.object.metadata.annotations.get(naming.PREFIX + "ip_pool", "")
+    texts = bidder.note("ip_pool")
     if number is not None:
         index = number - (bidder.first or 0)
         if not 0 <= index < len(pool):

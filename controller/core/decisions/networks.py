@@ -6,7 +6,6 @@ instead; what is wrong with one element touches no other (bug row 18).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,21 +14,17 @@ import msgspec
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions.entitlement import Attachment
+from controller.core.decisions.multus import LABEL, UNREADABLE, Element, Unserved, elements, show
 from controller.core.faults import Malformed
+from controller.core.records import running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from controller.core.catalogue import Message
-    from controller.core.effects import Topic
     from controller.core.objects import Pod
 
 CNI: Final = "kube-ovn"
-_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _PREFIX_MAX: Final = 253  # of an annotation's key in front of its slash
-_SHOWN: Final = 60
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +60,21 @@ class Nic:
 
 DEFAULT: Final = Nic()
 
-
-@dataclass(frozen=True, slots=True)
-class Unserved:
-    """An element that waits, and what wakes it; without a message nobody needs to be told."""
-
-    message: Message | None
-    attachment: Attachment | None = None  # None: nobody can tell which network it means
-
-    @property
-    def waits(self) -> tuple[Topic, ...]:
-        """What may make it readable."""
-        return (topic(self.attachment),) if self.attachment is not None else ()
+# What is written into a pod's annotations for one NIC (kube-ovn-behaviour §4.5).
+_WRITTEN: Final = (
+    "allocated",
+    "routed",
+    "ip_address",
+    "mac_address",
+    "cidr",
+    "gateway",
+    "logical_switch",
+    "pod_nic_type",
+    "logical_router",
+    "virtualmachine",
+    "vlan_id",
+    "provider_network",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +90,45 @@ class Networks:
         return any(stem is None or f"{provider}.".startswith(f"{stem}.") for stem in stems)
 
 
-def topic(attachment: Attachment) -> Topic:
-    """Fires when that NetworkAttachmentDefinition comes, changes or goes."""
-    return ("nad", attachment.namespace, attachment.name)
+_PLAIN: Final = Networks((DEFAULT,))
+
+
+def unplugged(pod: Pod, networks: Networks) -> dict[str, None]:
+    """What to take from the annotations of a live pod: those of NICs that it has no more."""
+    has = {nic.provider for nic in networks.nics} | {naming.OVN}
+    gone = [one for one in running(pod) if one not in has and "." in one and not networks.may_have(one)]
+    keys = (naming.annotation(provider, name) for provider in gone for name in _WRITTEN)
+    return {key: None for key in keys if key in pod.metadata.annotations}
 
 
 def networks_of(pod: Pod, config: Callable[[Attachment], str | None]) -> Networks:
     """The pod's networks; `config` is a look-up of spec.config, None if there is no such definition.
 
     With another default network the pod's own is left out: that of a definition of ours is a NIC like the others.
+    A NIC that runs is what it was made as, whatever became of its definition (bug rows 21 and 32).
     """
     notes = pod.metadata.annotations
     if pod.spec.host_network:
         return Networks()
+    if naming.NETWORKS not in notes and naming.DEFAULT_NETWORK not in notes:
+        return _PLAIN
     default, listed = notes.get(naming.DEFAULT_NETWORK, ""), notes.get(naming.NETWORKS, "")
-    elements = [*_elements(naming.DEFAULT_NETWORK, default, pod), *_elements(naming.NETWORKS, listed, pod)]
+    every = [*elements(naming.DEFAULT_NETWORK, default, pod), *elements(naming.NETWORKS, listed, pod)]
     nics: dict[str, Nic] = {} if naming.DEFAULT_NETWORK in notes else {naming.OVN: DEFAULT}
     unserved: list[Unserved] = []
-    for one, interface in zip(elements, _interfaces(elements, notes), strict=True):
-        found = one if isinstance(one, Unserved) else _read(one, interface, config(one.attachment))
-        if isinstance(found, Nic) and isinstance(one, _Element) and found.provider in nics:
+    for one, interface in zip(every, _interfaces(every, notes), strict=True):
+        found = one if isinstance(one, Unserved) else _as_it_runs(one, interface, notes)
+        if found is None and isinstance(one, Element):
+            found = _read(one, interface, config(one.attachment))
+        if isinstance(found, Nic) and isinstance(one, Element) and found.provider in nics:
             found = _unserved(one, "twice")
         if isinstance(found, Nic):
             nics[found.provider] = found
         elif found is not None:
             unserved.append(found)
+    if any(one.attachment is None for one in unserved):  # nobody can tell what is listed: what runs goes on
+        found_too = (p for p in running(pod) if p not in nics and p != naming.OVN and "." in p)
+        nics |= {p: Nic(p, naming.bound_of(p)) for p in found_too}
     return Networks(tuple(nics.values()), tuple(unserved))
 
 
@@ -124,102 +136,21 @@ def attachments_of(pod: Pod) -> frozenset[Attachment]:
     """The definitions that the pod names: who is to be looked at when one of them changes."""
     notes = pod.metadata.annotations
     keys = [key for key in (naming.DEFAULT_NETWORK, naming.NETWORKS) if key in notes and not pod.spec.host_network]
-    found = (one.attachment for key in keys for one in _elements(key, notes[key], pod))
+    found = (one.attachment for key in keys for one in elements(key, notes[key], pod))
     return frozenset(one for one in found if one is not None)
 
 
-# -- the pod's annotations --------------------------------------------------------------------------
+# -- names ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Element:
-    """One element that could be read."""
-
-    attachment: Attachment
-    interface: str = ""
-    ips: tuple[str, ...] = ()
-    mac: str = ""
-    default: bool = False  # names the default network: what is wrong with that is told by who runs it
-
-
-class _Json(msgspec.Struct, frozen=True):
-    """The keys of a JSON element that decide; the others are Multus' business."""
-
-    name: str
-    namespace: str | None = None
-    interface: str | None = None
-    ips: list[str] | None = None
-    mac: str | None = None
-
-
-def _elements(key: str, text: str, pod: Pod) -> list[_Element | Unserved]:
-    """What one annotation lists: a JSON list, or `[namespace/]name[@interface]` with commas between them."""
-    if not text.strip():
-        return []
-    try:
-        parts: list[Any] = _json_parts(text) if set(text) & set('[{"') else text.split(",")
-    except Malformed as why:
-        return [_unreadable(key, why)]
-    found: list[_Element | Unserved] = []
-    for part in parts:
-        try:
-            json = not isinstance(part, str)
-            found.append(_of_json(key, part, pod) if json else _of_text(key, part.strip(), pod))
-        except Malformed as why:
-            found.append(_unreadable(key, why))
-    return found
-
-
-def _unreadable(key: str, why: Malformed) -> Unserved:
-    """A default network that cannot be read is the business of who runs it (contract §4)."""
-    silent = key == naming.DEFAULT_NETWORK
-    return Unserved(None if silent else say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why))
-
-
-def _json_parts(text: str) -> list[msgspec.Raw]:
-    try:
-        return msgspec.json.decode(text, type=list[msgspec.Raw])
-    except _UNREADABLE as broken:
-        raise Malformed(f"{_show(text)} is no JSON list: {broken}; write a list, or namespace/name,...") from None
-
-
-def _of_json(key: str, part: msgspec.Raw, pod: Pod) -> _Element:
-    try:
-        one = msgspec.json.decode(part, type=_Json)
-    except _UNREADABLE as broken:
-        raise Malformed(f"{_show(bytes(part).decode(errors='replace'))} is no network: {broken}") from None
-    attachment = _attachment(one.namespace or pod.metadata.namespace, one.name)
-    default = key == naming.DEFAULT_NETWORK
-    return _Element(attachment, one.interface or "", tuple(one.ips or ()), one.mac or "", default)
-
-
-def _of_text(key: str, part: str, pod: Pod) -> _Element:
-    head, slash, tail = part.partition("/")
-    space, rest = (head.strip(), tail.strip()) if slash else (pod.metadata.namespace, part)
-    name, at, interface = rest.partition("@")
-    if at and not _LABEL.fullmatch(interface.strip()):
-        raise Malformed(f"{_show(part)} has no usable interface: write [namespace/]name@interface, like net1@eth1")
-    default = key == naming.DEFAULT_NETWORK
-    return _Element(_attachment(space, name.strip()), interface.strip(), default=default)
-
-
-def _attachment(space: str, name: str) -> Attachment:
-    if not (_LABEL.fullmatch(space) and _NAME.fullmatch(name)):
-        raise Malformed(
-            f"{_show(f'{space}/{name}')} names no NetworkAttachmentDefinition: write [namespace/]name in lower case"
-        )
-    return Attachment(space, name)
-
-
-def _interfaces(elements: Iterable[_Element | Unserved], notes: dict[str, str]) -> Iterator[str]:
+def _interfaces(every: list[Element | Unserved], notes: dict[str, str]) -> Iterator[str]:
     """The interface in each element's provider: only of a definition that is listed more than once.
 
     A NIC that has its address keeps its name when another one of its definition is plugged in or out (bug row 18).
     """
-    every = list(elements)
     listed: dict[Attachment, int] = {}
     for one in every:
-        if isinstance(one, _Element):
+        if isinstance(one, Element):
             listed[one.attachment] = listed.get(one.attachment, 0) + 1
     plain = {attachment for attachment in listed if _runs(attachment, "", notes)}
     for one in every:
@@ -236,15 +167,28 @@ def _interfaces(elements: Iterable[_Element | Unserved], notes: dict[str, str]) 
 
 def _runs(attachment: Attachment, interface: str, notes: dict[str, str]) -> bool:
     """True if the pod's annotations carry an allocation under that name."""
-    stem = f"{attachment.name}.{attachment.namespace}"
-    providers = (f"{bound}.{interface}" if interface else bound for bound in (f"{stem}.{naming.OVN}", stem))
+    providers = (provider for provider, _ in _names(attachment, interface))
     return any(notes.get(naming.annotation(provider, "allocated")) == "true" for provider in providers)
+
+
+def _names(attachment: Attachment, interface: str) -> Iterator[tuple[str, str]]:
+    """The providers that it may have been made as, each with what its subnets say."""
+    stem = f"{attachment.name}.{attachment.namespace}"
+    for bound in (f"{stem}.{naming.OVN}", stem):
+        yield (f"{bound}.{interface}" if interface else bound), bound
+
+
+def _as_it_runs(one: Element, interface: str, notes: dict[str, str]) -> Nic | None:
+    for provider, bound in _names(one.attachment, interface):
+        if notes.get(naming.annotation(provider, "allocated")) == "true":
+            return Nic(provider, bound, one.attachment, one.interface, one.ips, one.mac)
+    return None
 
 
 # -- the definition ---------------------------------------------------------------------------------
 
 
-def _read(one: _Element, interface: str, config: str | None) -> Nic | Unserved | None:
+def _read(one: Element, interface: str, config: str | None) -> Nic | Unserved | None:
     """The NIC that the element means; None if the definition is another CNI's alone, or has no config."""
     if config is None:
         return _unserved(one, "absent")
@@ -261,7 +205,7 @@ def _read(one: _Element, interface: str, config: str | None) -> Nic | Unserved |
     return Nic(provider, bound, one.attachment, one.interface, one.ips, one.mac)
 
 
-def _unserved(one: _Element, text: str, **facts: object) -> Unserved:
+def _unserved(one: Element, text: str, **facts: object) -> Unserved:
     nad = "/".join(one.attachment)
     said = None if one.default else say(Reason.POD_NETWORK_UPDATE_FAILED, text, nad=nad, **facts)
     return Unserved(said, one.attachment)
@@ -270,8 +214,8 @@ def _unserved(one: _Element, text: str, **facts: object) -> Unserved:
 def _check(attachment: Attachment, interface: str, provider: str) -> None:
     if "." in attachment.name:
         raise Malformed("a definition's name may have no dot: subnets could not name it as their provider")
-    if interface and not _LABEL.fullmatch(interface):
-        raise Malformed(f"the interface {_show(interface)} becomes part of names: write lower-case letters and digits")
+    if interface and not LABEL.fullmatch(interface):
+        raise Malformed(f"the interface {show(interface)} becomes part of names: write lower-case letters and digits")
     if len(naming.annotation(provider, "").rstrip("/")) > _PREFIX_MAX:
         raise Malformed("its name is too long for the annotations of its addresses: give it a shorter one")
 
@@ -283,7 +227,7 @@ def _provider(attachment: Attachment, config: str) -> str:
     """
     try:
         whole = msgspec.json.decode(config)
-    except _UNREADABLE as broken:
+    except UNREADABLE as broken:
         raise Malformed(f"it is no JSON: {broken}") from None
     stem = f"{attachment.name}.{attachment.namespace}"
     for plugin in _plugins(whole):
@@ -307,8 +251,4 @@ def _plugins(whole: Any) -> Iterator[dict[str, Any]]:
 def _agreed(right: str, said: object, key: str) -> str:
     if said in (None, "", right):
         return right
-    raise Malformed(f"its {key} is {_show(str(said))}: write {right}")
-
-
-def _show(text: str) -> str:
-    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+    raise Malformed(f"its {key} is {show(str(said))}: write {right}")

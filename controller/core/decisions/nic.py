@@ -1,4 +1,4 @@
-"""decide() for one NIC of one owner: give its port an address, or say why there is none (contract §4).
+"""decide() for one NIC of one owner: give it an address, or say why there is none (contract §4).
 
 Each NIC is decided by itself: whatever is wrong with one never touches another (bug row 18). On the way up: port, IP,
 pod annotations (Rule 3); pod.py puts the NICs of one owner together.
@@ -13,6 +13,7 @@ from controller.core import ipam, naming
 from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions import binding
 from controller.core.decisions.choice import choose, set_topic
+from controller.core.decisions.networks import DEFAULT
 from controller.core.decisions.placement import Refused
 from controller.core.decisions.realise import Held, Request, realise
 from controller.core.decisions.reservation import SOON, tells_of
@@ -80,7 +81,9 @@ def decide(view: View, now: Seconds) -> Decision:
 
 
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
-    """What may send the pod to another subnet: whoever waits for anything is looked at again then."""
+    """What may send the NIC to another subnet: whoever waits for anything is looked at again then."""
+    if bidder.nic != DEFAULT:
+        return (*view.place.waits, ("provider", bidder.nic.bound))
     return (*view.place.waits, ("namespace", bidder.object.metadata.namespace), ("default",))
 
 
@@ -95,6 +98,8 @@ def _in_the_way(bidder: Bidder, held: Held, row: PortRow) -> bool:
     Whatever was kept of that pod is gone with its IP object; the request cannot be granted while the port is there.
     """
     asked = held.ip is not None and held.recorded is None and not tells_of(held.ip, row)
+    if not bidder.nic.has_port:
+        return row.ours and row.type == ""  # a NIC of another network has none
     former = row.ours and row.type == "" and row.external(POD_UID) not in {"", bidder.object.metadata.uid}
     return asked and former and not bidder.running
 
@@ -114,8 +119,10 @@ def _stray(stray: Bidder, leader: Bidder) -> Message:
 def _refuse(
     bidder: Bidder, message: Message, waits: tuple[tuple[str, ...], ...], after: Seconds | None = None
 ) -> Decision:
-    """No address now: said on the pod under the exact reason and under Kube-OVN's name for it."""
+    """No address now: said on the pod under the exact reason and under Kube-OVN's name for it, with the NIC's name."""
     meta = bidder.object.metadata
+    if bidder.nic != DEFAULT:
+        message = Message(message.reason, f"provider={bidder.nic.provider}: {message.text}")
     also = say(Reason.ACQUIRE_ADDRESS_FAILED, "stage", reason=message.reason, text=message.text)
     told = [message] if message.reason is Reason.VALIDATE_POD_NETWORK_FAILED else [message, also]
     tells = tuple(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, m) for m in told)
@@ -124,12 +131,12 @@ def _refuse(
 
 def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     pod, place = bidder.object, view.place
-    if naming.CUT_OFF in pod.metadata.annotations:
+    if bidder.is_cut_off:
         return Decision()
     if not bidder.running and not pod.spec.node_name and view.age < SCHEDULING_GRACE:
         return Decision(requeue_after=SCHEDULING_GRACE - max(view.age, 0.0))
     _check_pod(view, bidder, held)
-    unserved = _unserved(place, held, running=bidder.running)
+    unserved = _unserved(place, held, bidder)
     if unserved is not None:
         return unserved
     wait = _reservation_first(view, bidder, held)
@@ -150,38 +157,59 @@ def _has_no_number(bidder: Bidder, held: Held) -> bool:
     return listed and bidder.first is None and naming.pod_ordinal(bidder.object) is not None
 
 
-def _unserved(place: Place, held: Held, *, running: bool) -> Decision | None:
+def _unserved(place: Place, held: Held, bidder: Bidder) -> Decision | None:
     """What keeps the subnet from serving: said to who wants an address, borne with by who has one.
 
     The records of a running pod are kept whole in a subnet that is malformed or going, too: its address is in use.
     """
-    if running:
+    nic = bidder.nic
+    if bidder.running:
         waits = place.waits if place.subnet is None else (("switch", place.name),)
-        lost = place.subnet is None or (not place.switch and held.row is None)
+        lost = place.subnet is None or (nic.has_port and not place.switch and held.row is None)
         return Decision(waits=waits) if lost else None
     if place.problem is not None:
         raise Refused(place.problem, place.waits)
-    if place.provider != naming.OVN:  # other providers are for further NICs
+    if nic == DEFAULT and place.provider != naming.OVN:  # other providers are for further NICs
         why = say(Reason.SUBNET_NOT_FOUND, "provider", subnet=place.name, provider=place.provider)
         raise Refused(why, place.waits)
+    if naming.is_ovn(place.provider) != nic.has_port:
+        facts = {"subnet": place.name, "provider": place.provider, "wanted": nic.bound}
+        raise Refused(say(Reason.SUBNET_NOT_FOUND, "other", **facts), place.waits)
     if not place.switch:
         raise Refused(say(Reason.SUBNET_NOT_FOUND, "switch", subnet=place.name), (("switch", place.name),))
     return None
 
 
 def _check_pod(view: View, bidder: Bidder, held: Held) -> None:
-    if held.row is not None and not held.row.ours:
+    if held.row is not None and not held.row.ours and bidder.nic.has_port:
         why = "a logical switch port of another system has this name"
         raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why), (("port", bidder.port),))
     if view.unreadable is not None:
         raise Refused(view.unreadable)
     if bidder.home.problem is not None and not bidder.running and not held.reserved:
         raise Refused(bidder.home.problem, bidder.home.waits)
-    if naming.VIP_ANNOTATION in bidder.object.metadata.annotations:
+    if not bidder.running and (owner := _namesake(bidder, held)):
+        why = f"it is the port of {owner}, too"
+        topics = (("port", bidder.port), ("ip", bidder.port))
+        raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why), topics)
+    if bidder.nic == DEFAULT and naming.VIP_ANNOTATION in bidder.object.metadata.annotations:
         raise Refused(say(Reason.VIP_DEPRECATED, "use", ip=bidder.port))
     why = naming.name_problem(bidder.port)
     if why:
         raise Refused(say(Reason.INVALID_SPEC, "name", name=bidder.port, why=why))
+
+
+def _namesake(bidder: Bidder, held: Held) -> str:
+    """Another owner with a port of this very name that is there already, "" without one.
+
+    `<pod>.<namespace>.<provider>` may be read in two ways (kube-ovn-behaviour §1, name ambiguity).
+    """
+    space, _, name = (held.row.external("pod") if held.row is not None and held.row.ours else "").partition("/")
+    rivals = [naming.Owner(space, name)]
+    if held.recorded is not None and not held.reserved:
+        rivals.append(naming.Owner(held.recorded.namespace, held.recorded.pod_name))
+    found = (str(one) for one in rivals if one.name and one != bidder.owner and naming.is_port_of(held.port, one))
+    return next(found, "")
 
 
 def _reservation_first(view: View, bidder: Bidder, held: Held) -> Decision | None:

@@ -13,13 +13,15 @@ from controller.core import naming
 from controller.core.addresses import Address, Family, parse_address, parse_mac
 from controller.core.catalogue import Reason, say
 from controller.core.decisions.namespace import entries
+from controller.core.decisions.networks import DEFAULT
 from controller.core.faults import Malformed
 from controller.core.ipam import FAMILIES, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from controller.core.catalogue import Message
+    from controller.core.decisions.networks import Nic
     from controller.core.effects import Topic
     from controller.core.ipam import SubnetPlan
     from controller.core.objects import Namespace, Pod, Subnet
@@ -90,6 +92,10 @@ class Places(Protocol):
         """The name of the default subnet: `spec.default` true, else `ovn-default`."""
         ...
 
+    def bound(self, provider: str) -> tuple[str, ...]:
+        """Names of the subnets whose spec.provider is that one, sorted."""
+        ...
+
     def seat(self, pool: str) -> Seat:
         """That IPPool, also when it does not exist."""
         ...
@@ -143,14 +149,17 @@ def home_of(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: 
 def _in_pool(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: str, ask: Ask) -> Home:
     """The pool that the pod names, in whose subnet it is unless an annotation says another one."""
     seat, pinned = places.seat(ask.pool_name), pod.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
-    subnet = pinned or seat.subnet or subnet_of(pod, namespace, places, reserved_in, ask)
-    topic = (("pool", ask.pool_name),)
+    return _seated(seat, pinned or seat.subnet or subnet_of(pod, namespace, places, reserved_in, ask))
+
+
+def _seated(seat: Seat, subnet: str) -> Home:
+    topic = (("pool", seat.pool),)
     if seat.problem is not None:
-        return Home(subnet, ask.pool_name, seat.problem, topic)
+        return Home(subnet, seat.pool, seat.problem, topic)
     if subnet != seat.subnet:
-        why = say(Reason.POOL_NOT_FOUND, "elsewhere", pool=ask.pool_name, actual=seat.subnet, subnet=subnet)
-        return Home(subnet, ask.pool_name, why, topic)
-    return Home(subnet, ask.pool_name, waits=topic)
+        why = say(Reason.POOL_NOT_FOUND, "elsewhere", pool=seat.pool, actual=seat.subnet, subnet=subnet)
+        return Home(subnet, seat.pool, why, topic)
+    return Home(subnet, seat.pool, waits=topic)
 
 
 def _of_pools(pools: tuple[str, ...], rooms: tuple[str, ...], places: Places, families: tuple[Family, ...]) -> Home:
@@ -200,6 +209,33 @@ def _candidates(pod: Pod, namespace: Namespace | None, places: Places) -> tuple[
     return (pinned,) if pinned else tuple(_listed(namespace, places)) or (places.default(),)
 
 
+def subnet_of_nic(pod: Pod, nic: Nic, places: Places, reserved_in: str, ask: Ask) -> str:
+    """The name of a further NIC's subnet: the one it names, else one that is bound to its provider, "" without any.
+
+    Of several, that of its reservation, of the address that it asks for, of what it has already, the first with room.
+    """
+    pinned = pod.metadata.annotations.get(nic.key("logical_switch"), "")
+    bound = places.bound(nic.bound)
+    if pinned or not bound:
+        return pinned
+    entry = ask.entry or (ask.pool[0] if ask.pool else None)
+    fits: list[Callable[[str], bool]] = [lambda s: s == reserved_in]
+    if entry is not None:
+        fits.append(lambda s: _contains(places.place(s), entry))
+    fits += [places.keeps, lambda s: places.room(s, "", ask.families)]
+    return next((s for fit in fits for s in bound if fit(s)), bound[0])
+
+
+def home_of_nic(pod: Pod, nic: Nic, places: Places, reserved_in: str, ask: Ask) -> Home:
+    """A further NIC's subnet, and the pool if it names one."""
+    subnet = subnet_of_nic(pod, nic, places, reserved_in, ask)
+    if not ask.pool_name:
+        return Home(subnet)
+    pinned = pod.metadata.annotations.get(nic.key("logical_switch"), "")
+    seat = places.seat(ask.pool_name)
+    return _seated(seat, pinned or seat.subnet or subnet)
+
+
 def _contains(place: Place, entry: Entry) -> bool:
     plan = place.plan
     if plan is None:
@@ -221,30 +257,38 @@ def _listed(namespace: Namespace | None, places: Places) -> Iterator[str]:
     yield from names or places.listing(namespace)
 
 
-def ask_of(pod: Pod) -> Ask:
-    """What the annotations ask for; raises Refused for one that cannot be read.
+def ask_of(pod: Pod, nic: Nic = DEFAULT) -> Ask:
+    """What a pod asks for on that NIC; raises Refused for what cannot be read.
 
     An allocated pod asks for what it has: its own output is never a request (bug row 32).
     """
     notes = pod.metadata.annotations
-    address = notes.get(naming.PREFIX + "ip_address", "")
-    pool = notes.get(naming.PREFIX + "ip_pool", "")
-    mac = notes.get(naming.PREFIX + "mac_address", "")
-    families = _read("ip_family", notes.get(naming.PREFIX + "ip_family", ""), parse_families)
+    address_key, address = _wish(notes, nic, "ip_address", ",".join(ip.partition("/")[0] for ip in nic.ips))
+    mac_key, mac = _wish(notes, nic, "mac_address", nic.mac)
+    pool, family_key = notes.get(nic.key("ip_pool"), ""), nic.key("ip_family")
+    families = _read(family_key, notes.get(family_key, ""), parse_families)
     named = is_pool_name(pool)
-    entry = _read("ip_address", address, parse_entry) if address else None
-    listed = _read("ip_pool", pool, parse_pool) if pool and not address and not named else ()
+    entry = _read(address_key, address, parse_entry) if address else None
+    listed = _read(nic.key("ip_pool"), pool, parse_pool) if pool and not address and not named else ()
     wanted = tuple(one for e in ((entry,) if entry else listed) if (one := _of_families(e, families)) is not None)
     if (entry or listed) and not wanted:
         why = "it leaves nothing of the addresses that the other annotations name: make them agree"
-        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=naming.PREFIX + "ip_family", why=why))
+        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=family_key, why=why))
     return Ask(
         entry=wanted[0] if entry else None,
-        mac=_read("mac_address", mac, parse_mac) if mac else None,
+        mac=_read(mac_key, mac, parse_mac) if mac else None,
         pool=() if entry else wanted,
         pool_name=pool.strip() if named else "",
         families=families,
     )
+
+
+def _wish(notes: Mapping[str, str], nic: Nic, name: str, element: str) -> tuple[str, str]:
+    """What is said of the very interface, else by the element of the Multus annotation, else of the provider."""
+    own = notes.get(nic.own_key(name), "")
+    if own or element:
+        return (nic.own_key(name), own) if own else (naming.NETWORKS, element)
+    return nic.key(name), notes.get(nic.key(name), "")
 
 
 def _of_families(entry: Entry, families: tuple[Family, ...]) -> Entry | None:
@@ -280,8 +324,7 @@ def _read(key: str, text: str, parser: Callable[[str], T]) -> T:
     try:
         return parser(text)
     except Malformed as why:
-        name = naming.PREFIX + key
-        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=name, why=why)) from None
+        raise Refused(say(Reason.VALIDATE_POD_NETWORK_FAILED, "annotation", key=key, why=why)) from None
 
 
 def parse_entry(text: str) -> Entry:

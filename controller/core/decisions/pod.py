@@ -28,11 +28,13 @@ from controller.core.effects import (
     Withdraw,
 )
 from controller.core.objects import Kind
+from controller.core.overlay import Overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from controller.core import naming
+    from controller.core.decisions.multus import Unserved
     from controller.core.decisions.realise import Held
     from controller.core.objects import Pod, Seconds
 
@@ -45,13 +47,37 @@ class View:
     nics: tuple[nic.View, ...]  # what its live pods have
     left: tuple[Held, ...]  # every other port of this owner that anything names
     grounds: Grounds  # on which what is left over is kept, or let go
-    bystanders: bool = False  # live pods of this owner that may have NICs which are not judged here
+    bystanders: bool = False  # live pods of this owner that cannot be read
     finished: Pod | None = None  # a pod of this owner that has ended and is still to be seen
+    unserved: tuple[tuple[Pod, Unserved], ...] = ()  # what live pods list and nobody can serve now
+    unplugged: tuple[tuple[Pod, Mapping[str, None]], ...] = ()  # annotations of NICs that live pods have no more
 
 
 def decide(view: View, now: Seconds) -> Decision:
     """What this owner needs now; empty when it is as it should be."""
-    return together([*(nic.decide(one, now) for one in view.nics), _let_go(view)])
+    return together([*_nics(view, now), _waiting(view), _let_go(view)])
+
+
+def _nics(view: View, now: Seconds) -> Iterator[Decision]:
+    """Each NIC by itself; what one is given is nobody else's, also in this very decision."""
+    if len(view.nics) < 2:
+        yield from (nic.decide(one, now) for one in view.nics)
+        return
+    book = Overlay(view.nics[0].book)
+    for one in view.nics:
+        decision = nic.decide(replace(one, book=book), now)
+        for effect in decision.effects:
+            if isinstance(effect, Promise):
+                book.give(effect)
+        yield decision
+
+
+def _waiting(view: View) -> Decision:
+    """Networks that cannot be served as they are listed: said once, and looked at again when that may have changed."""
+    waits = tuple(topic for _, one in view.unserved for topic in one.waits)
+    told = [(pod.metadata, one.message) for pod, one in view.unserved if one.message is not None]
+    tells = tuple(Tell(Kind.POD, meta.namespace, meta.name, meta.uid, message) for meta, message in told)
+    return Decision(waits=waits, refusal=told[0][1] if told else None, tells=tells)
 
 
 def _let_go(view: View) -> Decision:
@@ -60,7 +86,13 @@ def _let_go(view: View) -> Decision:
     effects = [(held, release(view.owner, held, view.grounds)) for held in left]
     gone = [held for held, found in effects if any(isinstance(effect, DropPort | Delete) for effect in found)]
     tells = farewell(view.finished, gone) if not view.nics else ()
-    return Decision(tuple(effect for _, found in effects for effect in found), tells=tells)
+    notes = (_taken_off(pod, keys) for pod, keys in view.unplugged)
+    return Decision((*notes, *(effect for _, found in effects for effect in found)), tells=tells)
+
+
+def _taken_off(pod: Pod, keys: Mapping[str, None]) -> Patch:
+    body = {"metadata": {"uid": pod.metadata.uid, "annotations": dict(keys)}}
+    return Patch(Kind.POD, pod.metadata.namespace, pod.metadata.name, body)
 
 
 def together(parts: Iterable[Decision]) -> Decision:

@@ -59,8 +59,8 @@ def realise(request: Request, bidder: Bidder, held: Held, grant: Grant) -> Decis
     place = request.place
     effects: list[Effect] = []
     row = _row(request, bidder, grant, held.row)
-    row_differs = held.row is None or held.row._replace(uuid="") != row
-    if row_differs or not bidder.running:
+    row_differs = bidder.nic.has_port and (held.row is None or held.row._replace(uuid="") != row)
+    if row_differs or not bidder.running or (not bidder.nic.has_port and held.ip is None):
         effects.append(Promise(held.port, place.name, grant.v4, grant.v6, grant.mac or None))
     if row_differs:
         effects.append(PutPort(row, held.row))
@@ -80,7 +80,7 @@ def _told(bidder: Bidder, port: str, grant: Grant, place: Place) -> Tell:
     message = say(
         Reason.POD_NETWORK_ALLOCATED,
         "nic",
-        provider=naming.OVN,
+        provider=bidder.nic.provider,
         subnet=place.name,
         address=texts["ipAddress"],
         mac=texts["macAddress"],
@@ -89,7 +89,7 @@ def _told(bidder: Bidder, port: str, grant: Grant, place: Place) -> Tell:
     return Tell(Kind.POD, meta.namespace, meta.name, meta.uid, message)
 
 
-def _pod_body(pod: Pod, notes: dict[str, str]) -> dict[str, Any]:
+def _pod_body(pod: Pod, notes: dict[str, str | None]) -> dict[str, Any]:
     return {"metadata": {"uid": pod.metadata.uid, "annotations": notes}}
 
 
@@ -102,9 +102,8 @@ def _row(request: Request, bidder: Bidder, grant: Grant, row: PortRow | None) ->
     """The Logical_Switch_Port, column by column as Kube-OVN writes it (kube-ovn-behaviour §5.1)."""
     texts = grant_fields(grant.v4, grant.v6, grant.mac or None)
     line = " ".join(filter(None, (texts["macAddress"], texts["v4IpAddress"], texts["v6IpAddress"])))
-    notes = bidder.object.metadata.annotations
-    addresses = {line} | ({"unknown"} if notes.get(naming.PREFIX + "layer2_forward") == "true" else set())
-    secured = (line,) if notes.get(naming.PREFIX + "port_security") == "true" else ()
+    addresses = {line} | ({"unknown"} if bidder.note("layer2_forward") == "true" else set())
+    secured = (line,) if bidder.note("port_security") == "true" else ()
     ids = _others_ids(bidder, row) | {"vendor": VENDOR, "ls": request.place.name, "pod": str(bidder.owner)}
     ids[POD_UID] = bidder.object.metadata.uid
     options = migration.merged(row.options if row is not None else (), request.options)
@@ -214,24 +213,23 @@ def _ip_object(request: Request, bidder: Bidder, port: str, grant: Grant) -> dic
     }
 
 
-def _annotations(request: Request, bidder: Bidder, grant: Grant, place: Place) -> dict[str, str]:
-    """What the pod's annotations lack, `{}` if nothing: all of one NIC in one patch (kube-ovn-behaviour §4.5)."""
+def _annotations(request: Request, bidder: Bidder, grant: Grant, place: Place) -> dict[str, str | None]:
+    """What the pod's annotations lack of one NIC, `{}` if nothing; None takes one off (kube-ovn-behaviour §4.5)."""
     subnet = place.subnet
     assert subnet is not None  # noqa: S101 - a place with a plan has a subnet
-    texts = grant_fields(grant.v4, grant.v6, grant.mac or None)
-    spec = subnet.spec
-    wanted = {
+    texts, spec, nic = grant_fields(grant.v4, grant.v6, grant.mac or None), subnet.spec, bidder.nic
+    wanted: dict[str, str | None] = {
         "ip_address": texts["ipAddress"],
-        "mac_address": texts["macAddress"],
-        "logical_switch": place.name,
+        "mac_address": texts["macAddress"] or None,
+        "logical_switch": place.name if nic.has_port else None,
         "allocated": "true",
     }
     if spec.cidr_block:  # the node agent knows a NIC without addresses by the lack of it
         wanted |= {"cidr": spec.cidr_block, "gateway": spec.gateway}
     notes = bidder.object.metadata.annotations
     if bidder.running:  # copies of the subnet's fields are what the pod was started with: they stay
-        wanted = {k: v for k, v in wanted.items() if k in _OWN or naming.PREFIX + k not in notes}
-    if not notes.get(naming.PREFIX + "pod_nic_type"):
+        wanted = {k: v for k, v in wanted.items() if k in _OWN or nic.key(k) not in notes}
+    if nic.has_port and not bidder.note("pod_nic_type"):
         wanted["pod_nic_type"] = request.pod_nic_type
     if bidder.kind == "VirtualMachine":
         wanted["virtualmachine"] = bidder.owner.name
@@ -240,5 +238,5 @@ def _annotations(request: Request, bidder: Bidder, grant: Grant, place: Place) -
         wanted["logical_router"] = spec.vpc
     if bidder.object.spec.node_name:
         wanted["routed"] = "true"
-    keyed = {naming.PREFIX + key: value for key, value in wanted.items()}
+    keyed = {nic.key(key): value for key, value in wanted.items()}
     return {key: value for key, value in keyed.items() if notes.get(key) != value}

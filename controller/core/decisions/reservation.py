@@ -181,7 +181,7 @@ def _wanted(view: View, ip: Ip) -> ipam.Want:
     owner = naming.Owner(spec.namespace, spec.pod_name)
     if view.place.subnet is None and not meta.name.startswith(naming.port_name(owner)):
         _wrong_name(view, owner)
-    if view.place.subnet is not None and meta.name != naming.port_name(owner, view.place.provider):
+    if view.place.subnet is not None and not naming.is_nic_of(meta.name, owner, view.place.provider):
         _wrong_name(view, owner)
     return ipam.Want(view.name, v4=v4, v6=v6, mac=mac, dice=view.dice, patient=view.patient)
 
