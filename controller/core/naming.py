@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from controller.core.objects import Ip, OwnerRef, Pod
 
 OVN: Final = "ovn"
@@ -74,6 +76,13 @@ def is_nic_of(port: str, owner: Owner, bound: str) -> bool:
     base = port_name(owner, bound)
     interface = port.removeprefix(f"{base}.")
     return port == base or (bound not in {OVN, ""} and interface != port and bool(_LABEL.fullmatch(interface)))
+
+
+def owners_by_name(port: str) -> Iterator[Owner]:
+    """Every owner whose port may have this name: a namespace has no dots, a pod's name and a provider may."""
+    parts = port.split(".")
+    for at in range(1, len(parts)):
+        yield Owner(parts[at], ".".join(parts[:at]))
 
 
 def is_port_of(port: str, owner: Owner) -> bool:

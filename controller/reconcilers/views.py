@@ -91,8 +91,8 @@ class Views:
         )
 
     def _owners(self, port: str, ip: Ip | None, recorded: Recorded | None) -> set[naming.Owner]:
-        """Whom the IP names, whom it named when it was granted, and whom its row names."""
-        owners = set()
+        """Whom the port's name, the IP, its grant and its row may mean; fields can be edited, and a row be gone."""
+        owners = set(naming.owners_by_name(port))
         if ip is not None:
             owners.add(naming.Owner(ip.spec.namespace, ip.spec.pod_name))
         if recorded is not None:

@@ -12,7 +12,7 @@ from controller.core.catalogue import Reason, say
 from controller.core.decisions.nic import SCHEDULING_GRACE
 from controller.core.decisions.placement import Ask, Entry, Home, Place
 from controller.core.decisions.pod import decide, together
-from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Patch, Promise, Withdraw
+from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Patch, Promise, PutPort, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind, Pod
 from controller.machines.pools import Pools
@@ -570,6 +570,20 @@ def test_a_running_pod_that_nobody_can_tell_the_address_of_is_left_alone(address
 
     assert decision.effects == ()
     assert told(decision) == ["ValidatePodNetworkFailed"]
+
+
+def test_a_running_pod_keeps_the_mac_of_its_ip_though_its_port_was_bent_and_another_claims_it() -> None:
+    """Seed 728: a tired hand gave the port another MAC, while some other record named the pod's own."""
+    view = at_rest()
+    hold(view["book"], "web.default", "10.0.0.2", Source.PORT, "0a:ff:ff:ff:ff:ff")
+    hold(view["book"], "api.default", "10.0.0.5", Source.OTHER, MAC)
+    bent = make_row()._replace(addresses=("0a:ff:ff:ff:ff:ff 10.0.0.2",))
+    view["held"] = (held_by(view["held"][0].ip, bent),)
+
+    decision = decided(running(), **view)
+    assert names(decision) == ["Promise", "PutPort"]
+    (put,) = (effect for effect in decision.effects if isinstance(effect, PutPort))
+    assert put.row.addresses == (f"{MAC} 10.0.0.2",)
 
 
 def test_a_mac_that_belongs_to_another_is_not_taken_from_an_annotation() -> None:

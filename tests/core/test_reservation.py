@@ -553,3 +553,14 @@ def test_a_finalizer_that_was_taken_off_comes_back_with_what_was_edited_since() 
     garbage = make_row()._replace(addresses=("0a:00:00:00:00:01 dynamic",))
     own |= {"ip_address": "dynamic", "v4_ip_address": ""}
     assert "spec" not in patch_of(decided(make_ip(**own), row=garbage))
+
+
+def test_an_ip_that_was_let_go_has_nothing_recorded() -> None:
+    """Seed 887: its label was edited later, and what its status still told was taken for a grant."""
+    torn = granted_ip(labels=ORDINARY, finalizers=(), status=IpStatus(recorded=recorded()))
+
+    decision = decided(torn)
+    assert decision.effects == ()
+    assert decision.status is not None
+    assert decision.status.body["status"]["recorded"] is None
+    assert decided(granted_ip(labels=ORDINARY, finalizers=())) == Decision()

@@ -199,6 +199,9 @@ class Book:
         elif not by_controller and fields_of(doc) != grant.fields and now - grant.flipped_at < HASTE:
             grant.unsure = grant.tainted = True  # edited before anybody could know that it was a reservation
             grant.fields = fields_of(doc)
+        elif not by_controller and commit.old is not None and _unrecorded(commit.old, doc):
+            grant.unsure = grant.tainted = True
+            grant.fields = fields_of(doc)
         if label in ("true", "false") and grant.reserved != (label == "true"):
             grant.reserved, grant.flipped_at = label == "true", now
             grant.unsure |= grant.tainted
@@ -231,3 +234,13 @@ class Book:
         if commit.kind is Kind.POD:
             return self.see_pod(commit, now)
         return []
+
+
+_TOLD_TWICE: Final = frozenset({"subnet", "v4IpAddress", "v6IpAddress"})  # by the subnet label and by ipAddress
+
+
+def _unrecorded(old: Doc, new: Doc) -> bool:
+    """True if what was edited stands nowhere else yet: a controller that was born since cannot know what it was."""
+    before, after = fields_of(old), fields_of(new)
+    edited = {field for field, value in after.items() if before[field] != value}
+    return not (old.get("status") or {}).get("recorded") and bool(edited - _TOLD_TWICE)

@@ -79,7 +79,8 @@ def _again(
     kept = view.book.kept(place.name, held.port)
     grant = _completed(view, grant, kept)
     if (kept.v4, kept.v6) == (grant.v4, grant.v6) and kept != ipam.Held():
-        taken = any(port != held.port for port in view.book.mac_holders(grant.mac))
+        own = held.recorded is not None and held.recorded.mac_address.lower() == mac
+        taken = not own and any(port != held.port for port in view.book.mac_holders(grant.mac))
         return replace(grant, mac=kept.mac) if taken and kept.mac is not None else grant
     if place.shape is None:
         raise Refused(place.problem or say(Reason.SUBNET_NOT_FOUND, "absent", subnet=place.name), place.waits)

@@ -100,7 +100,7 @@ def _newcomer(view: View, ip: Ip, now: Seconds) -> Decision:
     if row is not None and idle and tells_of(ip, row):
         return _put_back(view, ip)
     if ip.metadata.labels.get(naming.RESERVED) == "false":
-        return Decision()  # an ordinary IP: the pod flow puts it right or lets it go
+        return Decision(status=_cleared(ip))  # an ordinary IP: the pod flow puts it right or lets it go
     return _request(view, ip, now)
 
 
@@ -375,9 +375,12 @@ def _ordinary(ip: Ip) -> Decision:
     if ip.metadata.labels.get(naming.RESERVED) != "false":
         body = {"metadata": {"resourceVersion": ip.metadata.resource_version, "labels": {naming.RESERVED: "false"}}}
         return Decision((Patch(Kind.IP, "", ip.metadata.name, body),))
-    if ip.status.recorded is not None or ip.status.conditions:
-        return Decision(status=conditions.cleared(ip))
-    return Decision()
+    return Decision(status=_cleared(ip))
+
+
+def _cleared(ip: Ip) -> Patch | None:
+    """An ordinary IP has nothing recorded: were its label edited later, it would be taken for a reservation again."""
+    return conditions.cleared(ip) if ip.status.recorded is not None or ip.status.conditions else None
 
 
 def _retire(view: View, ip: Ip) -> Decision:
