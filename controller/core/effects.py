@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from controller.core.objects import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from controller.core.catalogue import Message
-    from controller.core.objects import Kind, Recorded, Seconds
+    from controller.core.objects import Recorded, Seconds
     from controller.core.rows import AddressSetRow, PortRow
 
 Body: TypeAlias = "Mapping[str, Any]"
@@ -133,10 +135,14 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmGone:
-    """Go on only if a live read says that no such pod exists: absence from a replica is no proof (contract §7)."""
+    """Go on only if a live read says that no such object exists: absence from a replica is no proof (contract §7).
+
+    A pod that has ended for good is as good as gone.
+    """
 
     namespace: str
     name: str
+    kind: Kind = Kind.POD
 
 
 NbEffect: TypeAlias = PutPort | DropPort | PutSwitch | DropSwitch | PutAddressSet | DropAddressSet

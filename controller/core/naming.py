@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec.structs import replace
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,6 +31,10 @@ OWNER_UID: Final = "keepip.io/owner-uid"  # on an IP: for which StatefulSet or V
 DEFAULT_VPC: Final = "ovn-cluster"
 DEFAULT_SUBNET: Final = "ovn-default"
 NAME_MAX: Final = 253
+_INSTANCE: Final = "VirtualMachineInstance"
+_KUBEVIRT: Final = "kubevirt.io/"
+_OF_A_VM: Final = ".kubernetes.io/virtualmachine"
+_GIVEN: Final = ".kubernetes.io/allocated"
 _ORDINAL_DIGITS: Final = 10  # an int32, as StatefulSets count
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -93,13 +99,30 @@ def is_port_of(port: str, owner: Owner) -> bool:
 
 def owner_of(pod: Pod) -> Owner:
     """Who holds the pod's addresses: successive launcher pods of a VM are one owner (bug row 38)."""
-    vm = _controller_of(pod, "VirtualMachineInstance", "kubevirt.io/")
+    vm = _controller_of(pod, _INSTANCE, _KUBEVIRT)
     return Owner(pod.metadata.namespace, vm.name if vm else pod.metadata.name)
+
+
+def settled(pod: Pod, *, keep_vm_ip: bool) -> Pod:
+    """A launcher pod that has, or is to have, an address of its own is a plain pod: its owner is left out.
+
+    What it is given while keep-vm-ip is on carries the VM's name in the annotation `virtualmachine`, and stays the
+    VM's however the setting is changed meanwhile: a running pod's port is never renamed (bug row 58).
+    """
+    if not _controller_of(pod, _INSTANCE, _KUBEVIRT):
+        return pod
+    notes = pod.metadata.annotations
+    named = any(key.endswith(_OF_A_VM) for key in notes)
+    given = any(key.endswith(_GIVEN) and value == "true" for key, value in notes.items())
+    if named or (keep_vm_ip and not given):
+        return pod
+    others = tuple(ref for ref in pod.metadata.owner_references if ref.kind != _INSTANCE)
+    return replace(pod, metadata=replace(pod.metadata, owner_references=others))
 
 
 def pod_type(pod: Pod) -> str:
     """`""`, `StatefulSet` or `VirtualMachine`, as an IP's spec.podType says it."""
-    if _controller_of(pod, "VirtualMachineInstance", "kubevirt.io/"):
+    if _controller_of(pod, _INSTANCE, _KUBEVIRT):
         return "VirtualMachine"
     sts = _controller_of(pod, "StatefulSet", "apps/")
     return "StatefulSet" if sts and ordinal(pod.metadata.name, sts.name) is not None else ""

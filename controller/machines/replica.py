@@ -82,16 +82,25 @@ class _Index(Generic[Item]):
 class Replica(Generic[V]):
     """Never goes back: an event older than what is held changes nothing; only a whole list may replace it."""
 
-    def __init__(self, indexes: Mapping[str, Values[V]] | None = None, tombstones: int = 20_000) -> None:
-        """Keep an index per name, by the values that its function gives for an object; remember so many vanished."""
+    def __init__(
+        self,
+        indexes: Mapping[str, Values[V]] | None = None,
+        tombstones: int = 20_000,
+        known_as: Callable[[V], V] | None = None,
+    ) -> None:
+        """Keep an index per name, by the values that its function gives for an object; remember so many vanished.
+
+        `known_as` says as what an object is kept, where that is not what was read.
+        """
         self.version = 0  # everything up to this resourceVersion has been applied
         self.synced = False
         self._objects: dict[ObjKey, V] = {}
         self._indexes: dict[str, tuple[Values[V], _Index[ObjKey]]] = {
             name: (values, _Index()) for name, values in (indexes or {}).items()
         }
-        self._gone: OrderedDict[ObjKey, None] = OrderedDict()
+        self._gone: OrderedDict[ObjKey, str] = OrderedDict()
         self._tombstones = tombstones
+        self._known_as = known_as
 
     def replace(self, objects: Iterable[V], version: int) -> list[Change[V]]:
         """Swap the whole content; return (key, old, new) for all that changed, appeared or vanished."""
@@ -143,23 +152,31 @@ class Replica(Generic[V]):
         """
         return (namespace, name) in self._gone
 
+    def gone_uid(self, namespace: str, name: str) -> str:
+        """The uid of the object of that name that this process saw vanish last, "" if it saw none or there is one.
+
+        That very object will never be there again, whatever the replica does not show yet.
+        """
+        return self._gone.get((namespace, name), "")
+
     def __len__(self) -> int:
         return len(self._objects)
 
     def _set(self, key: ObjKey, new: V | None) -> Change[V]:
         old = self._objects.get(key)
+        new = self._known_as(new) if new is not None and self._known_as is not None else new
         for values, index in self._indexes.values():
             index.move(key, () if old is None else values(old), () if new is None else values(new))
         if new is None:
             self._objects.pop(key, None)
-            self._bury(key)
+            self._bury(key, old)
         else:
             self._objects[key] = new
             self._gone.pop(key, None)
         return key, old, new
 
-    def _bury(self, key: ObjKey) -> None:
-        self._gone[key] = None
+    def _bury(self, key: ObjKey, old: V | None) -> None:
+        self._gone[key] = old.metadata.uid if old is not None else ""
         self._gone.move_to_end(key)
         if len(self._gone) > self._tombstones:
             self._gone.popitem(last=False)

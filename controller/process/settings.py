@@ -40,10 +40,15 @@ class _Option(NamedTuple):
     default: str
     help: str
     check: Callable[[str], object]
+    also: str = ""  # the name that Kube-OVN's installer has for it in the environment
 
     @property
     def variable(self) -> str:
         return "KEEPIP_" + self.flag.upper().replace("-", "_")
+
+    def told(self, environment: Mapping[str, str]) -> str:
+        """Our own variable, else Kube-OVN's, else the default."""
+        return environment.get(self.variable, environment.get(self.also, self.default))
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
@@ -122,6 +127,20 @@ OPTIONS: Final = (
     _Option("drain-s", f"{_T.drain_s:g}", "how long a shutdown waits for what is under way", _number(0, 300)),
     _Option("protect-in-use", "true", "an IP that a live pod uses outlives its own deletion", _truth),
     _Option("pod-nic-type", _T.pod_nic_type, "annotation pod_nic_type of new pods", _text),
+    _Option(
+        "keep-vm-ip",
+        "true",
+        "a VM keeps its address when its pods go (also ENABLE_KEEP_VM_IP)",
+        _truth,
+        "ENABLE_KEEP_VM_IP",
+    ),
+    _Option(
+        "enable-live-migration-optimize",
+        "true",
+        "a migrating VM's port has the options requested-chassis and activation-strategy",
+        _truth,
+        "ENABLE_LIVE_MIGRATION_OPTIMIZE",
+    ),
     _Option("identity", "", "holder of the Lease; empty: POD_NAME, else the host's name, and the process", str),
     _Option("lease-namespace", _T.lease_namespace, "namespace of the Lease", _text),
     _Option("lease-name", _T.lease_name, "name of the Lease", _text),
@@ -144,7 +163,7 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     wrong: list[str] = []
     for option in OPTIONS:
         name = option.flag.replace("-", "_")
-        text = given[name] if given[name] is not None else environment.get(option.variable, option.default)
+        text = given[name] if given[name] is not None else option.told(environment)
         try:
             values[name] = option.check(text)
         except ValueError as why:

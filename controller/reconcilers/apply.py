@@ -23,7 +23,7 @@ from controller.core.effects import (
     Remember,
     Withdraw,
 )
-from controller.core.objects import Kind, Pod
+from controller.core.objects import Pod
 from controller.ports import Conflict, Unavailable
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Applier:
         match step:
             case tuple():
                 await self._commit(key, step)
-            case ConfirmGone(namespace, name):
-                await self._confirm_gone(namespace, name)
+            case ConfirmGone():
+                await self._confirm_gone(step)
             case Create() | Patch() | Delete():
                 await self._write(key, step)
             case _:
@@ -116,10 +116,10 @@ class Applier:
             case _:
                 assert_never(effect)
 
-    async def _confirm_gone(self, namespace: str, name: str) -> None:
-        found = await self._world.kube.read(Kind.POD, namespace, name)
-        if isinstance(found, Pod) and found.alive:
-            msg = f"pod {namespace}/{name} lives: its replica is late"
+    async def _confirm_gone(self, whom: ConfirmGone) -> None:
+        found = await self._world.kube.read(whom.kind, whom.namespace, whom.name)
+        if found is not None and (not isinstance(found, Pod) or found.alive):
+            msg = f"{whom.kind} {whom.namespace}/{whom.name} is there: its replica is late"
             raise Conflict(msg)
 
 

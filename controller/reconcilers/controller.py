@@ -17,7 +17,7 @@ from controller.machines.backoff import Backoff
 from controller.machines.barrier import Barrier
 from controller.machines.waiting import Waiting
 from controller.machines.workqueue import Lane, WorkQueue
-from controller.reconcilers import keys
+from controller.reconcilers import keys, workloads
 from controller.reconcilers.audit import leaked
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.leader import Deposed, Leader
@@ -47,7 +47,7 @@ class Controller:
     def __init__(self, world: World, tuning: Tuning | None = None) -> None:
         self.world, self.tuning = world, tuning or Tuning()
         self.telemetry = Telemetry()
-        self.picture = Picture()
+        self.picture = Picture(keep_vm_ip=self.tuning.keep_vm_ip)
         self.queue: WorkQueue[Key] = WorkQueue(Backoff(base=0.05, cap=30.0))
         self.waiting: Waiting[Key] = Waiting()
         self.barrier: Barrier[Key] = Barrier()
@@ -172,7 +172,7 @@ class Controller:
 
     def _see_objects(self, kind: Kind, news: News) -> None:
         replica: Any = self.picture.replica(kind)
-        self.picture.heard(kind, served=not isinstance(news, watch.Absent))
+        fresh = self.picture.heard(kind, served=not isinstance(news, watch.Absent))
         if isinstance(news, watch.Absent):
             return
         if isinstance(news, watch.Swap):
@@ -184,6 +184,8 @@ class Controller:
         now = self.world.clock.now()
         for _, old, new in changes:
             self._enqueue(self.picture.see(kind, old, new, now), now)
+        if fresh:
+            self._enqueue(workloads.come_to_light(self.picture, kind), now)
         self._after_news(now)
 
     def _see_rows(self, rows: Rows) -> None:

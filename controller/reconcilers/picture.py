@@ -35,7 +35,7 @@ from controller.machines.atlas import Atlas
 from controller.machines.ledger import Ledger
 from controller.machines.replica import PortReplica, Replica
 from controller.machines.waiting import SPACE
-from controller.reconcilers import keys, neighbours
+from controller.reconcilers import keys, neighbours, workloads
 from controller.reconcilers.nics import Nics, pod_key
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
 class Picture:
     """Replicas, ledger, atlas, and what was granted to whom as this process has seen it."""
 
-    def __init__(self) -> None:
-        self.ips: Replica[Ip] = Replica({"owner": _owners_of_ip, "subnet": _subnet_of_ip})
-        self.pods: Replica[Pod] = Replica({"owner": lambda pod: (naming.owner_of(pod),), "nad": attachments_of})
+    def __init__(self, *, keep_vm_ip: bool = True) -> None:
+        self.keep_vm_ip = keep_vm_ip
+        self.ips: Replica[Ip] = Replica({"owner": _owners_of_ip, "subnet": _subnet_of_ip, "workload": workloads.of_ip})
+        by = {"owner": lambda pod: (naming.owner_of(pod),), "nad": attachments_of}
+        self.pods: Replica[Pod] = Replica(by, known_as=self._settled)
         self.subnets: Replica[Subnet] = Replica()
         self.namespaces: Replica[Namespace] = Replica({"subnet": _subnets_of_namespace, "pool": _pools_of_namespace})
         self.nodes: Replica[Node] = Replica()
@@ -112,9 +114,14 @@ class Picture:
         """True if the replica shows what there is; False while the kind's CRD is not there, or nobody knows."""
         return self._replicas[kind].synced and kind not in self._unserved
 
-    def heard(self, kind: Kind, *, served: bool) -> None:
-        """Know whether the kind is served; a replica whose CRD went keeps what it has (Rule 2: unknown is not gone)."""
+    def heard(self, kind: Kind, *, served: bool) -> bool:
+        """Know whether the kind is served, and answer whether that is news.
+
+        A replica whose CRD went keeps what it has (Rule 2: unknown is not gone).
+        """
+        news = served == (kind in self._unserved)
         (self._unserved.discard if served else self._unserved.add)(kind)
+        return news
 
     def version(self, kind: Kind) -> int:
         """The newest version that the replica of that kind shows."""
@@ -152,6 +159,10 @@ class Picture:
         found = records.granted(ip, memory if uid == ip.metadata.uid else None)
         emptied = found is not None and found.reserved != "false" and not addresses(found)
         return None if found is not None and emptied and self.atlas.gives_addresses(found.subnet) else found
+
+    def _settled(self, pod: Pod) -> Pod:
+        """Where it is decided whether a launcher pod has an address of its own: nothing behind this asks again."""
+        return naming.settled(pod, keep_vm_ip=self.keep_vm_ip)
 
     def _has_switch(self, name: str) -> bool:
         return self.ports.get_switch(name) is not None
@@ -254,12 +265,14 @@ class Picture:
             case Pool():
                 return self._see_pool(one.metadata.name, old, new)  # type: ignore[arg-type]
             case Namespace():
-                return self._see_namespace(one)
+                return self._see_namespace(old, new)  # type: ignore[arg-type]
             case Node():
                 return self._see_node(one.metadata.name, new)  # type: ignore[arg-type]
             case StatefulSet():
                 self.announce(("statefulset", one.metadata.namespace, one.metadata.name))
-                return iter(())
+                return workloads.concerned(self, old, new)
+            case VirtualMachine() | VirtualMachineInstance() | Migration():
+                return workloads.concerned(self, old, new)
             case Vip() | IptablesEip() | OvnEip():
                 return neighbours.see(self, old, new, now)  # type: ignore[arg-type]
             case Nad():
@@ -376,9 +389,13 @@ class Picture:
             return {n.metadata.name for n in self.namespaces.values()}
         return {n.metadata.name for n in self.namespaces.by("subnet", subnet)}
 
-    def _see_namespace(self, namespace: Namespace) -> Iterator[Key]:
-        self.announce(("namespace", namespace.metadata.name))
-        yield keys.namespace(namespace.metadata.name)
+    def _see_namespace(self, old: Namespace | None, new: Namespace | None) -> Iterator[Key]:
+        one = new or old
+        assert one is not None  # noqa: S101 - a change has at least one side
+        self.announce(("namespace", one.metadata.name))
+        yield keys.namespace(one.metadata.name)
+        if set(_subnets_of_namespace(old)) != set(_subnets_of_namespace(new)):
+            yield from workloads.retained(self, one.metadata.name)
 
     def _see_node(self, name: str, new: Node | None) -> Iterator[Key]:
         found = []
@@ -469,8 +486,8 @@ def _owner_of_row(row: PortRow) -> naming.Owner | None:
     return naming.Owner(namespace, name) if slash and row.ours else None
 
 
-def _subnets_of_namespace(namespace: Namespace) -> Iterator[str]:
-    yield from entries(namespace.metadata.annotations.get(SWITCHES, ""))
+def _subnets_of_namespace(namespace: Namespace | None) -> Iterator[str]:
+    yield from entries(namespace.metadata.annotations.get(SWITCHES, "")) if namespace is not None else ()
 
 
 def _pools_of_namespace(namespace: Namespace) -> Iterator[str]:

@@ -17,6 +17,8 @@ class Tuning:
     drain_s: float = 10.0  # how long a shutdown waits for what is under way
     protect_in_use: bool = True
     pod_nic_type: str = "veth-pair"
+    keep_vm_ip: bool = True
+    enable_live_migration_optimize: bool = True
     lease_namespace: str = "keepip-system"
     lease_name: str = "keepip"
     lease_duration_s: float = 15.0

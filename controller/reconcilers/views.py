@@ -19,10 +19,11 @@ from controller.core.decisions import realise
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
 from controller.core.decisions.networks import unplugged
+from controller.core.decisions.placement import choices
 from controller.core.decisions.release import Grounds
 from controller.core.decisions.retention import Pods
 from controller.core.faults import Malformed
-from controller.reconcilers import keys
+from controller.reconcilers import keys, workloads
 from controller.reconcilers.bids import NO_ASK, Bids, unreadable
 from controller.reconcilers.nics import takes_part
 
@@ -51,6 +52,7 @@ class Views:
     busy: Callable[[Key], bool]  # a key that writes now, or whose writes are not shown yet
     protect_in_use: bool = True
     pod_nic_type: str = "veth-pair"
+    migration_options: bool = True
 
     @property
     def bids(self) -> Bids:
@@ -134,18 +136,31 @@ class Views:
         live = [(one, picture.nics.networks(one)) for one in pods if takes_part(one)]
         listed = {naming.port_name(owner, nic.provider): None for _, found in live for nic in found.nics}
         left = [port for port in self._ports(owner) if port not in listed and not _may_have(live, owner, port)]
+        held = tuple(self._one(port, owner) for port in left)
         return of_pod.View(
             owner=owner,
             nics=tuple(self._nic(owner, port) for port in listed),
-            left=tuple(self._one(port, owner) for port in left),
-            grounds=Grounds(
-                gone_proved=bool(pods) or picture.pods.seen_gone(namespace_, name),
-                pods=Pods.WITHOUT if live else Pods.NONE,
-            ),
+            left=held,
+            grounds=self._grounds(owner, held, served=bool(live)),
             bystanders=any(one.alive and bool(one.fault) for one in pods),
             finished=next((one for one in pods if not one.alive), None),
             unserved=tuple((one, unserved) for one, found in live for unserved in found.unserved),
             unplugged=tuple((one, keys_) for one, found in live if (keys_ := unplugged(one, found))),
+        )
+
+    def _grounds(self, owner: naming.Owner, left: tuple[realise.Held, ...], *, served: bool) -> Grounds:
+        """On what the ports that no live pod has are kept or let go; asked for those that may be kept only."""
+        picture = self.picture
+        told = [held.recorded.pod_type if held.recorded else held.ip.spec.pod_type for held in left if held.ip]
+        types = sorted({one for one in told if one})
+        space = picture.namespaces.get("", owner.namespace)
+        return Grounds(
+            gone_proved=picture.pods.count_by("owner", owner) > 0 or picture.pods.seen_gone(*owner),
+            pods=Pods.WITHOUT if served else Pods.NONE,
+            workloads={one: workloads.known(picture, one, owner) for one in types},
+            gone=workloads.gone(picture, owner) if types else frozenset(),
+            listed=choices(space, picture.atlas) if types else (),
+            migrates=self.migration_options,
         )
 
     def _nic(self, owner: naming.Owner, port: str) -> of_nic.View:
@@ -167,7 +182,8 @@ class Views:
             age=self._age(leader.object),
             pod_nic_type=self.pod_nic_type,
             port_in_doubt=self.busy(keys.reservation(held.port)),
-            owner_uid=naming.set_uid(leader.object),
+            owner_uid=workloads.uid_for(picture, leader.object),
+            options=workloads.options_for(picture, [one.object for one in bidders]) if self.migration_options else None,
         )
 
     def _ports(self, owner: naming.Owner) -> dict[str, None]:

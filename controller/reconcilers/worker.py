@@ -64,7 +64,14 @@ class Worker:
         self.statusless = False  # this cluster's IPs have no status: Events carry the reasons (contract §8)
         self.denied = ""  # the last refusal of a right that we need, for readiness
         self.views = Views(
-            picture, waiting, self.refusals, world.clock, self._busy, tuning.protect_in_use, tuning.pod_nic_type
+            picture,
+            waiting,
+            self.refusals,
+            world.clock,
+            self._busy,
+            protect_in_use=tuning.protect_in_use,
+            pod_nic_type=tuning.pod_nic_type,
+            migration_options=tuning.enable_live_migration_optimize,
         )
         self.status_due: dict[Key, Seconds] = {}
         self._applier = Applier(world, barrier, telemetry)

@@ -205,13 +205,17 @@ def nic_views(draw: st.DrawFn) -> of_nic.View:
     )
 
 
+workloads = (
+    st.none()
+    | st.builds(SetOwner, st.booleans(), st.none() | set_states)
+    | st.builds(MachineOwner, st.booleans(), st.none() | machine_states, st.booleans(), st.booleans())
+)
 grounds = st.builds(
     Grounds,
     gone_proved=st.booleans(),
     pods=st.sampled_from(Pods),
-    workload=st.none()
-    | st.builds(SetOwner, st.booleans(), st.none() | set_states)
-    | st.builds(MachineOwner, st.booleans(), st.none() | machine_states, st.booleans(), st.booleans()),
+    workloads=st.dictionaries(st.sampled_from(["StatefulSet", "VirtualMachine"]), workloads, max_size=2),
+    gone=st.sets(uids).map(frozenset),
     listed=st.lists(texts, max_size=2).map(tuple),
     migrates=st.booleans(),
 )
@@ -343,7 +347,7 @@ def _ip_doc(draw: st.DrawFn, name: str, pod: str) -> dict[str, Any]:
         "subnet": draw(st.sampled_from(["net", "net", "net", "gone"])),
         "podName": draw(st.sampled_from([pod, pod, pod, "else"])),
         "namespace": "default",
-        "podType": draw(st.sampled_from(["", "", "VirtualMachine", "StatefulSet"])),
+        "podType": draw(st.sampled_from(["", "", "VirtualMachine", "StatefulSet", "StatefulSet"])),
         "v4IpAddress": address,
         "ipAddress": draw(st.sampled_from([address, ""])),
         "macAddress": draw(st.sampled_from([MAC, "", "00:00:00:86:C6:36"])),
@@ -352,7 +356,8 @@ def _ip_doc(draw: st.DrawFn, name: str, pod: str) -> dict[str, Any]:
         st.sampled_from([{}, {naming.RESERVED: "true"}, {naming.RESERVED: "false"}, {naming.RESERVED: "maybe"}])
     )
     held = draw(st.sampled_from([[], [FINALIZER], [OLD_FINALIZER], ["x.io/y"], [FINALIZER, "x.io/y"]]))
-    return {"metadata": {"name": name, "labels": label, "finalizers": held}, "spec": spec}
+    notes = draw(st.sampled_from([{}, {}, {naming.OWNER_UID: "another"}]))
+    return {"metadata": {"name": name, "labels": label, "finalizers": held, "annotations": notes}, "spec": spec}
 
 
 def _add_ip(draw: st.DrawFn, tiny: Tiny, name: str, pod: str) -> None:
@@ -383,6 +388,8 @@ def _add_pod(draw: st.DrawFn, tiny: Tiny, name: str, owner: OwnerRef | None) -> 
     if has:
         annotations |= {NOTE + "allocated": "true", NOTE + "logical_switch": "net"}
         annotations[NOTE + "mac_address"] = draw(st.sampled_from([MAC, MAC2, ""]))
+        if draw(st.booleans()):
+            annotations[NOTE + "virtualmachine"] = "web"
     elif draw(st.booleans()):
         annotations = draw(st.sampled_from([{}, {}, {NOTE + "ip_pool": "blue"}, {NOTE + "ip_family": "ipv4"}]))
     metadata: dict[str, Any] = {"name": name, "annotations": annotations}
@@ -417,6 +424,19 @@ def _add_pools(draw: st.DrawFn, tiny: Tiny) -> None:
         tiny.database.commit((PutAddressSet(AddressSetRow(name, ("10.0.0.9",), ids)),), "user")
 
 
+def _add_owner(draw: st.DrawFn, tiny: Tiny, kind: str, name: str) -> None:
+    """The StatefulSet or the VM, or what is left of it."""
+    template = {"metadata": {"annotations": draw(st.sampled_from([{}, {NOTE + "logical_switch": "gone"}]))}}
+    held = draw(st.sampled_from([[], [], ["x.io/y"]]))
+    for one in {"StatefulSet": (Kind.STATEFUL_SET,), "VirtualMachine": (Kind.VM, Kind.VMI)}.get(kind, ()):
+        if draw(st.integers(0, 2)) == 0:
+            continue
+        spec = {"template": template} | ({"replicas": draw(st.integers(0, 3))} if kind == "StatefulSet" else {})
+        tiny.store.create(one, "default", name, {"metadata": {"finalizers": held}, "spec": spec}, "user")
+        if draw(st.integers(0, 3)) == 0:
+            tiny.store.delete(one, "default", name, "", "user")
+
+
 @st.composite
 def wrecks(draw: st.DrawFn) -> Tiny:
     """One port's three records and a rival's, each in any state, in a subnet that may not be there."""
@@ -427,17 +447,20 @@ def wrecks(draw: st.DrawFn) -> Tiny:
         tiny.store.create(Kind.SUBNET, "", "net", {"metadata": {"finalizers": [FINALIZER]}, "spec": spec}, "user")
     tiny.database.commit((PutSwitch("net"),), "user")
     _add_pools(draw, tiny)
-    kind = draw(st.sampled_from(["", "", "VirtualMachine"]))
-    for pod in ("web", *draw(st.sampled_from([(), ("api",)]))):
+    kind = draw(st.sampled_from(["", "", "VirtualMachine", "StatefulSet"]))
+    tail = "-1" if kind == "StatefulSet" else ""
+    for pod in (f"web{tail}", *draw(st.sampled_from([(), (f"api{tail}",)]))):
         name = f"{pod}.default"
         if draw(st.booleans()):
             _add_ip(draw, tiny, name, pod)
         if draw(st.booleans()):
             _add_row(draw, tiny, name, pod)
-        owner = OwnerRef(kind="VirtualMachineInstance", name=pod, uid="vm", api_version="kubevirt.io/v1")
-        launchers = (f"virt-{pod}-1", f"virt-{pod}-2") if kind else (pod,)
+        vmi = OwnerRef(kind="VirtualMachineInstance", name=pod, uid="vm", api_version="kubevirt.io/v1")
+        sts = OwnerRef(kind="StatefulSet", name=pod.removesuffix(tail), uid="sts", api_version="apps/v1")
+        launchers = (f"virt-{pod}-1", f"virt-{pod}-2") if kind == "VirtualMachine" else (pod,)
         for one in launchers:
             if draw(st.booleans()):
-                _add_pod(draw, tiny, one, owner if kind else None)
+                _add_pod(draw, tiny, one, {"": None, "VirtualMachine": vmi, "StatefulSet": sts}[kind])
+        _add_owner(draw, tiny, kind, pod.removesuffix(tail))
     tiny.restart()
     return tiny

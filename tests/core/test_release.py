@@ -10,20 +10,22 @@ from controller.core import naming
 from controller.core.decisions.entitlement import Declared
 from controller.core.decisions.pod import decide
 from controller.core.decisions.retention import MachineOwner, MachineState, Pods, SetOwner, SetState, Template
-from controller.core.effects import Decision, Delete, DropPort, PutPort
+from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, PutPort
 from controller.core.objects import Ip, Meta, Pod, PodSpec, PodStatus
 from tests.core.worlds import GRANTED, NOW, ORDINARY, granted_ip, held_by, make_row, names, pod_view, told
 
 WEB = naming.Owner("default", "web-1")
 PORT = "web-1.default"
 STATE = SetState(uid="u1", deleting=False, start=0, replicas=3, template=Template({}))
-LIVES = SetOwner(served=True, state=STATE)
-GONE = SetOwner(served=True)
+LIVES = {"StatefulSet": SetOwner(served=True, state=STATE)}
+GONE = {"StatefulSet": SetOwner(served=True)}
+MADE_FOR = {naming.OWNER_UID: "u1"}
 MIGRATING = (("activation-strategy", "rarp"), ("arp_proxy", "x"), ("requested-chassis", "a,b"))
 
 
 def an_ip(kind: str = "StatefulSet", *, reserved: bool = False, name: str = PORT, **more: Any) -> Ip:
     labels = GRANTED if reserved else {**GRANTED, **ORDINARY}
+    more = {"annotations": MADE_FOR} | more
     return granted_ip(name=name, labels=labels, pod_type=kind, pod_name=name.partition(".")[0], **more)
 
 
@@ -33,16 +35,16 @@ def row_of(name: str = PORT) -> Any:
 
 def decided(ip: Ip | None = None, **more: Any) -> Decision:
     held = held_by(ip or an_ip(), row_of(), port=PORT)
-    return decide(pod_view(**{"owner": WEB, "held": (held,)} | more), NOW)
+    return decide(pod_view(**{"owner": WEB, "held": (held,), "gone": frozenset({"u1"})} | more), NOW)
 
 
 def test_an_owner_that_lives_keeps_port_and_ip() -> None:
-    assert decided(workload=LIVES) == Decision()
-    assert decided(workload=None) == Decision(), "and so does one of which nothing is known"
+    assert decided(workloads=LIVES) == Decision()
+    assert decided(workloads={}) == Decision(), "and so does one of which nothing is known"
 
 
 def test_an_owner_that_is_gone_frees_both_and_says_why() -> None:
-    decision = decided(workload=GONE)
+    decision = decided(workloads=GONE)
 
     assert names(decision) == ["DropPort", "DeleteIP"]
     (deleted,) = (e for e in decision.effects if isinstance(e, Delete))
@@ -51,20 +53,20 @@ def test_an_owner_that_is_gone_frees_both_and_says_why() -> None:
 
 def test_a_reservation_outlives_its_owner_and_its_port_does_not() -> None:
     """The LSP goes, unless the StatefulSet or VM still exists (contract §3, Use)."""
-    assert decided(an_ip(reserved=True), workload=LIVES) == Decision()
-    assert decided(an_ip(reserved=True), workload=GONE) == Decision((DropPort(row_of()),))
+    assert decided(an_ip(reserved=True), workloads=LIVES) == Decision()
+    assert decided(an_ip(reserved=True), workloads=GONE) == Decision((DropPort(row_of()),))
 
 
 def test_for_whom_it_was_made_is_read_from_the_ip() -> None:
     for uid, effects in (("u1", []), ("u0", ["DropPort", "DeleteIP"]), ("", [])):
         notes = {naming.OWNER_UID: uid} if uid else {}
-        assert names(decided(an_ip(annotations=notes), workload=LIVES)) == effects
+        assert names(decided(an_ip(annotations=notes), workloads=LIVES)) == effects
 
 
 def test_a_live_pods_former_nic_goes_without_its_owner() -> None:
     """Hot-unplugged; the StatefulSet lives on."""
-    assert names(decided(workload=LIVES, pods=Pods.WITHOUT)) == ["DropPort", "DeleteIP"]
-    assert decided(workload=GONE, pods=Pods.LIVE) == Decision()
+    assert names(decided(workloads=LIVES, pods=Pods.WITHOUT)) == ["DropPort", "DeleteIP"]
+    assert decided(workloads=GONE, pods=Pods.LIVE) == Decision()
 
 
 def test_the_nics_of_a_stopped_vm_are_let_go_of_one_by_one() -> None:
@@ -75,7 +77,7 @@ def test_the_nics_of_a_stopped_vm_are_let_go_of_one_by_one() -> None:
     def freed(*networks: str) -> list[str]:
         template = Template({}, (Declared(), *(Declared(text) for text in networks)))
         vm = MachineOwner(served=True, state=MachineState("u1", deleting=False, template=template))
-        view = pod_view(owner=naming.Owner("default", "vm"), held=held, workload=vm)
+        view = pod_view(owner=naming.Owner("default", "vm"), held=held, workloads={"VirtualMachine": vm})
         return [e.row.name for e in decide(view, NOW).effects if isinstance(e, DropPort)]
 
     assert freed("net1", "net2") == []
@@ -99,9 +101,46 @@ def test_a_stopped_vms_port_has_no_options_of_a_migration_left() -> None:
 
 
 @pytest.mark.parametrize(("workload", "reasons"), [(GONE, ["PodNetworkReleased"]), (LIVES, [])])
-def test_only_what_is_let_go_of_is_told(workload: SetOwner, reasons: list[str]) -> None:
+def test_only_what_is_let_go_of_is_told(workload: dict[str, SetOwner], reasons: list[str]) -> None:
     """A finished pod of a StatefulSet keeps its address, and is told nothing else."""
     meta = Meta(name="web-1", namespace="default", uid="p")
     finished = Pod(metadata=meta, spec=PodSpec(restart_policy="Never"), status=PodStatus(phase="Failed"))
 
-    assert told(decided(workload=workload, finished=finished)) == reasons
+    assert told(decided(workloads=workload, finished=finished)) == reasons
+
+
+def proofs(decision: Decision) -> list[tuple[str, str]]:
+    return [(str(e.kind), e.name) for e in decision.effects if isinstance(e, ConfirmGone)]
+
+
+def test_absence_of_an_owner_is_proved_by_live_reads() -> None:
+    """Of the StatefulSet and the pod; absence from a replica is no proof, but for the very one that was seen going."""
+    unproved: dict[str, Any] = {"gone_proved": False, "gone": frozenset[str]()}
+    state = SetState("u1", deleting=False, start=0, replicas=1, template=Template({}))
+    scaled = {"StatefulSet": SetOwner(served=True, state=state)}
+
+    assert proofs(decided(workloads=GONE, **unproved)) == [("Pod", "web-1"), ("StatefulSet", "web")]
+    assert proofs(decided(workloads=GONE, gone=frozenset({"u2"}))) == [("StatefulSet", "web")], "another one was"
+    assert proofs(decided(an_ip(annotations={}), workloads=GONE)) == [("StatefulSet", "web")], "who knows which"
+    assert proofs(decided(workloads=scaled, **unproved)) == [("Pod", "web-1")], "what is seen needs no proof"
+    assert proofs(decided(workloads=GONE)) == []
+
+
+def test_absence_of_a_vm_is_proved_by_its_own_kinds() -> None:
+    """No pod is called like a VM: its instance is there for as long as any of its pods is."""
+    held = (held_by(an_ip("VirtualMachine", name="vm.default"), row_of("vm.default"), port="vm.default"),)
+
+    def needed(state: MachineState | None, *, keep: bool = True, pods: Pods = Pods.NONE, seen: str = "") -> list[str]:
+        vm = {"VirtualMachine": MachineOwner(served=True, state=state, keep=keep)}
+        view: dict[str, Any] = {"gone_proved": False, "gone": frozenset({seen}), "held": held, "pods": pods}
+        owner = naming.Owner("default", "vm")
+        return [kind for kind, name in proofs(decided(owner=owner, workloads=vm, **view)) if name == "vm"]
+
+    going = MachineState("u1", deleting=True, template=Template({}))
+    bare = MachineState("u1", deleting=False, template=Template({}, (Declared("net1", default=True),)))
+    assert needed(None) == ["VirtualMachine", "VirtualMachineInstance"]
+    assert needed(None, seen="u1") == ["VirtualMachineInstance"]
+    assert needed(going) == ["VirtualMachineInstance"]
+    assert needed(bare) == ["VirtualMachineInstance"]
+    assert needed(bare, pods=Pods.WITHOUT) == []
+    assert needed(None, keep=False) == []

@@ -25,7 +25,7 @@ from controller.core.decisions.retention import (
     verdict,
 )
 from controller.core.naming import NETWORKS, Owner
-from tests.core.strategies import grounds
+from tests.core.strategies import workloads
 
 PIN = "ovn.kubernetes.io/logical_switch"
 PLAIN = Template({})
@@ -222,7 +222,6 @@ def test_a_declaration_that_cannot_be_read_keeps_everything_of_that_vm() -> None
 
 # -- laws ------------------------------------------------------------------------------------------
 
-workloads = grounds.map(lambda found: found.workload)
 tenures = st.builds(
     Tenure,
     st.builds(Owner, st.just("shop"), st.sampled_from(["web-1", "web", "vm-1", "x-", ""])),

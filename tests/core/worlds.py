@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from controller.core import naming, records
@@ -57,6 +57,7 @@ from controller.core.rows import PortRow, SwitchRow
 from controller.machines.ledger import Ledger
 from controller.machines.waiting import Waiting
 from controller.reconcilers import keys
+from controller.reconcilers.mirrors import WATCHED
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.views import Views
 from tests.sim.northbound import Database, Transaction
@@ -342,7 +343,7 @@ def nic_view(*pods: Pod, **more: Any) -> of_nic.View:
 def pod_view(*pods: Pod, **more: Any) -> of_pod.View:
     """The View of owner default/web in subnet net; what is held under another name than its NIC's is left over."""
     owned = {key: more.pop(key) for key in ("bystanders", "finished") if key in more}
-    known: dict[str, Any] = {k: more.pop(k) for k in ("pods", "workload", "listed", "migrates") if k in more}
+    known: dict[str, Any] = {one.name: more.pop(one.name) for one in fields(Grounds)[1:] if one.name in more}
     owner, proved = more.pop("owner", naming.Owner("default", "web")), more.pop("gone_proved", True)
     held: tuple[Held, ...] = more.pop("held", ())
     nics: tuple[of_nic.View, ...] = ()
@@ -473,7 +474,8 @@ class Tiny:
             self.picture, waiting, self.refusals, self.clock, busy=lambda _key: False, protect_in_use=protect
         )
         now = self.clock.now()
-        for kind in (Kind.NODE, Kind.SUBNET, Kind.POOL, Kind.NAMESPACE, Kind.NAD, Kind.IP, Kind.POD):
+        first = (Kind.NODE, Kind.SUBNET, Kind.POOL, Kind.NAMESPACE, Kind.NAD)
+        for kind in (*first, *(k for k in WATCHED if k not in first)):
             objects = self.store.snapshot(kind)
             for _, old, new in self.picture.replica(kind).replace(objects, self.store.version):
                 list(self.picture.see(kind, old, new, now))
@@ -559,9 +561,9 @@ class Tiny:
                 return True
             case Remember():
                 self.picture.remember(effect, self.clock.now())
-            case ConfirmGone(namespace, name):
-                found = self.store.views[Kind.POD].get((namespace, name))
-                return not (isinstance(found, Pod) and found.alive)
+            case ConfirmGone(namespace, name, kind):
+                found = self.store.views[kind].get((namespace, name))
+                return found is None or (isinstance(found, Pod) and not found.alive)
             case PutPort() | DropPort() | PutSwitch() | DropSwitch() | PutAddressSet() | DropAddressSet():
                 self.database.commit((effect,), by)
             case Create(kind, namespace, name, body):

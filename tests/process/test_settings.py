@@ -24,6 +24,8 @@ VALID: dict[str, tuple[str, object]] = {
     "drain-s": ("0", 0.0),
     "protect-in-use": ("off", False),
     "pod-nic-type": ("internal-port", "internal-port"),
+    "keep-vm-ip": ("off", False),
+    "enable-live-migration-optimize": ("false", False),
     "identity": ("me", "me"),
     "lease-namespace": ("kube-system", "kube-system"),
     "lease-name": ("other", "other"),
@@ -44,6 +46,8 @@ WRONG = {
     "drain-s": ("-1", "301"),
     "protect-in-use": ("perhaps", ""),
     "pod-nic-type": ("",),
+    "keep-vm-ip": ("maybe",),
+    "enable-live-migration-optimize": ("", "2"),
     "identity": (),
     "lease-namespace": ("",),
     "lease-name": ("",),
@@ -83,6 +87,17 @@ def test_an_option_is_told_by_flag_or_environment(flag: str) -> None:
 
     assert value(load([f"--{flag}", text], {variable: "nonsense"}), flag) == parsed
     assert value(load([], {variable: text}), flag) == parsed
+
+
+@pytest.mark.parametrize("flag", ["keep-vm-ip", "enable-live-migration-optimize"])
+def test_what_kube_ovns_installer_calls_otherwise_is_understood(flag: str) -> None:
+    """Its ENABLE_KEEP_VM_IP and the like, where neither our flag nor our variable says anything."""
+    own = flag.upper().replace("-", "_")
+    theirs = own if own.startswith("ENABLE") else f"ENABLE_{own}"
+
+    assert value(load([], {theirs: "false"}), flag) is False
+    assert value(load([], {theirs: "false", f"KEEPIP_{own}": "true"}), flag) is True
+    assert value(load([f"--{flag}", "true"], {theirs: "false"}), flag) is True
 
 
 @pytest.mark.parametrize(("flag", "text"), [(flag, text) for flag, found in WRONG.items() for text in found])

@@ -86,7 +86,12 @@ class Agents:
                 if not deleting(pod):
                     meta_ = meta(pod)
                     self._store.delete(Kind.POD, name, meta_["name"], meta_["uid"], "namespaces", grace=5)
-            if not inside:
+            for kind in (Kind.STATEFUL_SET, Kind.VM, Kind.VMI, Kind.MIGRATION):
+                for space, owner in sorted(self._store.docs[kind]):
+                    if space == name:
+                        self._store.delete(kind, space, owner, "", "namespaces")
+            owners = [d for k in (Kind.STATEFUL_SET, Kind.VM, Kind.VMI) for s, d in self._store.docs[k] if s == name]
+            if not inside and not owners:
                 break
             await asyncio.sleep(self._rng.uniform(0.5, 3))
         try:

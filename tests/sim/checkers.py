@@ -18,8 +18,9 @@ from tests.sim.documents import (
     ours,
     spec,
 )
+from tests.sim.owners import OWNER_UID, RETAINED, Owners
 from tests.sim.plans import Plan, is_mac, number, plan_of, split
-from tests.sim.records import NEVER, Book, Grant, Spot, fields_of, foreign, pod_spots, row_spots
+from tests.sim.records import NEVER, Book, Spot, fields_of, foreign, pod_spots, row_spots
 from tests.sim.stage import NOTE, alive, port_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ COOLDOWN: Final = 30.0
 STALE: Final = 120.0  # how long a process may not know what others have written
 BIRTH: Final = 60.0  # how long a new process may take to see what there is: what went before, it never knew
 SPARE: Final = 5  # addresses that may be promised at this moment without any record of it
-RETAINED: Final = ("StatefulSet", "VirtualMachine")
 OUR_LABELS: Final = frozenset({RESERVED, NOTE + "subnet", NOTE + "node-name"})
 
 
@@ -53,8 +53,10 @@ class Checkers:
     removed_by_hand: dict[str, float] = field(default_factory=dict)
     port_writer: dict[str, str] = field(default_factory=dict)
     born: dict[str, float] = field(default_factory=dict)
+    free_since: dict[str, float] = field(default_factory=dict)  # IP's uid -> when nobody kept it last
 
     def __post_init__(self) -> None:
+        self.owners = Owners(self.universe, self.book)
         self.universe.watched_by(self.committed, self.transacted)
 
     def now(self) -> float:
@@ -79,6 +81,7 @@ class Checkers:
         self._note_asked(commit)
         before = dict(self.book.grants)
         fresh = self.book.see(commit, self.now(), by_controller=mine)
+        self._note_free()
         if mine:
             self._nothing_foreign(commit)
         if commit.kind is Kind.IP:
@@ -199,26 +202,31 @@ class Checkers:
 
     # -- retained addresses (contract §5) ----------------------------------------------------------
     def _retained(self, name: str) -> bool:
-        """True for the address of a StatefulSet or VM, which outlives its pods; no user here ever ends its owner."""
+        """True for the address of a StatefulSet or VM that has kept it all the time (contract §5)."""
         ip = self.universe.store.get(Kind.IP, "", name)
         grant = self.book.grants.get(meta(ip)["uid"]) if ip is not None else None
         return (
             ip is not None and ours(ip) and not deleting(ip) and grant is not None and not grant.reserved
-            and not grant.tainted and self._outlives_its_pods(grant)
+            and not grant.tainted and grant.fields["podType"] in RETAINED and not self._might_go(meta(ip)["uid"])
         )  # fmt: skip
 
-    @staticmethod
-    def _outlives_its_pods(grant: Grant) -> bool:
-        """True for the default network's port; another NIC's goes when a live pod does not have it."""
-        fields = grant.fields
-        return fields["podType"] in RETAINED and grant.name == f"{fields['podName']}.{fields['namespace']}"
+    def _might_go(self, uid: str) -> bool:
+        """True if its owner has let go of it since, or as late as a process may believe so."""
+        return self.now() - self.free_since.get(uid, float("-inf")) < STALE
+
+    def _note_free(self) -> None:
+        """Remember which addresses nobody keeps at this moment."""
+        for ip in self.universe.store.docs[Kind.IP].values():
+            if spec(ip).get("podType") in RETAINED and not self.owners.keeps(ip):
+                self.free_since[meta(ip)["uid"]] = self.now()
 
     def _retained_kept(self, commit: Commit) -> None:
         old, new = commit.old, commit.new
         if old is None or deleting(old) or not (new is None or deleting(new)):
             return
         grant = self.book.grants.get(meta(old)["uid"])
-        if grant is not None and not grant.tainted and self._outlives_its_pods(grant):
+        retained = grant is not None and not grant.tainted and grant.fields["podType"] in RETAINED
+        if retained and grant is not None and not self._might_go(meta(old)["uid"]):
             self.fail(f"{commit.by} ended {commit.name[1]}, the address of a {grant.fields['podType']}")
 
     # -- (b) reservations are never lost or moved --------------------------------------------------
@@ -267,6 +275,9 @@ class Checkers:
             return
         if commit.old is None and row is None and not self._by_hand(name):
             self.fail(f"{commit.by} created the IP {name} before its port")
+        doc = commit.document
+        if commit.old is None and spec(doc).get("podType") == "StatefulSet" and OWNER_UID not in notes(doc):
+            self.fail(f"{commit.by} created {name} and did not say for whom: {doc}")
         was = commit.old is not None and ours(commit.old)
         now_off = commit.new is None or not ours(commit.new)
         # A stopped leader's last transaction may land long after its term: fencing Northbound is not promised yet.
@@ -321,7 +332,7 @@ def _request_until_now(old: Doc | None, new: Doc | None) -> bool:
 
 
 def _notes_of_others(row: PortRow) -> set[tuple[str, str]]:
-    return {(key, value) for key, value in row.external_ids if key == "security_groups"}
+    return {pair for pair in (*row.external_ids, *row.options) if pair[0] in {"security_groups", "arp_proxy"}}
 
 
 def _named(kind: Kind, doc: Doc) -> tuple[str, ...]:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from unittest import mock
 
 from controller.core import ipam, naming
-from controller.core.decisions import conditions, nic, pod, realise, release, reservation, retention
+from controller.core.decisions import conditions, migration, nic, pod, realise, release, reservation, retention
 from controller.core.effects import ConfirmGone, Delete, DropPort
 from controller.machines.barrier import Barrier
 from controller.machines.replica import Replica
 from controller.machines.waiting import Waiting
 from controller.ports import Conflict
+from controller.reconcilers import workloads
 from controller.reconcilers.leader import Leader
 from controller.reconcilers.mirrors import Mirrors
 from controller.reconcilers.picture import Picture
@@ -158,11 +159,45 @@ def _ports_by_name(true: Any) -> Any:
     return decide
 
 
+def _only_plain(true: Any) -> Any:
+    return lambda held, ip: true(held, ip) and ip.spec.pod_type == ""
+
+
+def _from_zero(true: Any) -> Any:
+    def judge(tenure: Any, owner: Any, listed: Any) -> Any:
+        state = owner.state and _replace(owner.state, start=0)
+        return true(tenure, _replace(owner, state=state), listed)
+
+    return judge
+
+
+def _served(true: Any) -> Any:
+    return lambda picture, owner: _replace(true(picture, owner), served=True)
+
+
+def _uninhabited(true: Any) -> Any:
+    return lambda tenure, owner, listed: true(tenure, _replace(owner, instance=False), listed)
+
+
+def _sets_only(true: Any) -> Any:
+    return lambda picture, value: iter(()) if isinstance(value, str) else true(picture, value)
+
+
+def _only_more(true: Any) -> Any:
+    return lambda present, managed: true(present, {**dict(present), **managed} if managed is not None else None)
+
+
 _truth: Final[dict[str, Any]] = {
     "create": Store.create,
     "put": Database._put_port,
     "replace": Replica.replace,
     "succeed": Worker._succeed,
+    "ends": release._ends,
+    "by_set": retention._by_set,
+    "by_machine": retention._by_machine,
+    "machine_of": workloads._machine_of,
+    "retained": workloads.retained,
+    "merged": migration.merged,
     "rank": pod._rank,
     "release": release.release,
     "retire": reservation._retire,
@@ -197,6 +232,16 @@ MUTANTS: Final[dict[str, Patch]] = {
     "no cool-down": swap(ipam, "_cooling", lambda *_: 0.0),
     "the gateway may be named": swap(ipam, "_role", lambda *_: None),
     "retention is forgotten": swap(retention, "standing", lambda *_: retention.Cause.POD_GONE),
+    "nothing of a StatefulSet or VM is ever freed": swap(release, "_ends", _only_plain(_truth["ends"])),
+    "an owner's uid does not count": swap(retention, "_another", lambda *_: False),
+    "a subnet that moved away does not count": swap(retention, "_moved", lambda *_: False),
+    "ordinals.start does not count": swap(retention, "_by_set", _from_zero(_truth["by_set"])),
+    "a kind that is not served is taken for gone": swap(workloads, "_machine_of", _served(_truth["machine_of"])),
+    "a VM's instance does not count": swap(retention, "_by_machine", _uninhabited(_truth["by_machine"])),
+    "nobody is told when a workload changes": swap(workloads, "concerned", lambda *_: iter(())),
+    "a namespace's new subnets concern nobody": swap(workloads, "retained", _sets_only(_truth["retained"])),
+    "options of a migration are left over": swap(migration, "merged", _only_more(_truth["merged"])),
+    "keep-vm-ip does not count": swap(Picture, "_settled", lambda _self, one: one),
     "an IP is deleted before its port": swap(pod, "_rank", _last_first(_truth["rank"])),
     "the finalizer goes before the port": swap(reservation, "_retire", _reversed_retire(_truth["retire"])),
     "the IP goes without its port": swap(pod, "release", _without(_truth["release"], DropPort)),

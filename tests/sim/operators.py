@@ -108,8 +108,10 @@ class Operators(Hand):
         rows = [row for _, row in sorted(self.universe.database.tables.ports.items()) if row.ours]
         if not rows:
             return
-        row = self.rng.choice(rows)
-        if self.rng.random() < 0.3:
+        row, roll = self.rng.choice(rows), self.rng.random()
+        if roll < 0.15:
+            bent = row._replace(options=tuple(sorted((dict(row.options) | {"arp_proxy": "true"}).items())))
+        elif roll < 0.4:
             bent = row._replace(addresses=tuple(f"0a:ff:ff:ff:ff:ff {a.partition(' ')[2]}" for a in row.addresses))
         else:
             ids = dict(row.external_ids) | {"security_groups": self.rng.choice(("sg-a", "sg-b"))}

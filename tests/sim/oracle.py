@@ -216,12 +216,18 @@ class Oracle:
 
     def _from_list(self, pod: Doc, subnet: str, plan: Plan, pool: tuple[str, ...], mac: str) -> set[Reason]:
         if kind_of(pod) == "StatefulSet":
-            number = int(meta(pod)["name"].rpartition("-")[2])
-            pool = pool[number : number + 1]
+            at = self._place_in_set(pod)
+            pool = pool[at : at + 1] if at >= 0 else ()
         verdicts = [self._asked(subnet, plan, port_of(pod), (address,), mac) for address in pool]
         if any(not verdict for verdict in verdicts):
             return set()
         return set().union(*verdicts) | {Reason.ADDRESS_CONFLICT}
+
+    def _place_in_set(self, pod: Doc) -> int:
+        """Which of the StatefulSet's pods it is, from 0 on."""
+        name, _, number = meta(pod)["name"].rpartition("-")
+        found = self.store.get(Kind.STATEFUL_SET, meta(pod)["namespace"], name)
+        return int(number) - int((spec(found).get("ordinals") or {}).get("start", 0) if found is not None else 0)
 
     def _by_its_ip(self, pod: Doc, subnet: str) -> set[Reason]:
         """What the IP object of its name forbids."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from controller.core.catalogue import Reason
 from controller.core.objects import FINALIZER, OLD_FINALIZER, OUR_FINALIZERS, Kind
+from controller.core.rows import MANAGED_OPTIONS
 from tests.sim.documents import RESERVED, Doc, deleting, finalizers, labels, meta, notes, ours, spec
 from tests.sim.oracle import Oracle, allocated, takes_part
+from tests.sim.owners import OWNER_UID, Owners
 from tests.sim.plans import Family, is_mac, number, split
 from tests.sim.records import Book, fields_of, foreign, pod_spots, row_spots, special
-from tests.sim.stage import NOTE, kind_of, owner_of, port_of
+from tests.sim.stage import NOTE, controller_of, kind_of, owner_of, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from controller.core.rows import PortRow
     from tests.sim.traffic import Watchman
     from tests.sim.world import SimWorld
-
-RETAINED: Final = ("StatefulSet", "VirtualMachine")
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Judge:
     def __post_init__(self) -> None:
         self.store = self.universe.store
         self.oracle = Oracle(self.store, self.book, self.universe.database)
+        self.owners = Owners(self.universe, self.book)
 
     def pending(self) -> str | None:
         """The first thing that is not as it should be."""
@@ -55,6 +56,7 @@ class Judge:
         name = f"pod {meta(pod)['namespace']}/{meta(pod)['name']}"
         if allocated(pod):
             yield from self._served(name, pod)
+            yield from self._of_its_owner(name, pod)
             return
         reasons = self.oracle.pod(pod)
         if not reasons:
@@ -88,6 +90,17 @@ class Judge:
             yield from self._beside(name, pod, ip)
         elif self.oracle.is_ordinary(ip) and fields_of(ip) != {**fields_of(ip), **_fields(pod)}:
             yield f"{name} has {_fields(pod)}, its IP {fields_of(ip)}"
+
+    def _of_its_owner(self, name: str, pod: Doc) -> Iterator[str]:
+        """A port of a VM that does not move says nothing of moving; an IP names the owner of the pod that has it."""
+        port = port_of(pod)
+        row, ip = self.universe.database.tables.ports.get(port), self.store.get(Kind.IP, "", port)
+        alone = len(self.oracle.pods_of(port)) == 1 and kind_of(pod) == "VirtualMachine"
+        if row is not None and row.ours and alone and self._moves(row):
+            yield f"{name} is alone, and its port has options of a migration: {row}"
+        set_pod = kind_of(pod) == "StatefulSet" and ip is not None and not deleting(ip) and self.oracle.is_ordinary(ip)
+        if set_pod and ip is not None and notes(ip).get(OWNER_UID) not in (None, controller_of(pod)["uid"]):
+            yield f"{name} is of {controller_of(pod)}, its IP was made for {notes(ip)}"
 
     def _beside(self, name: str, pod: Doc, ip: Doc) -> Iterator[str]:
         """A live pod beside an IP of its name that is not its own: it waits for its end, or was refused."""
@@ -129,7 +142,7 @@ class Judge:
         return self.watchman.reasons(Kind.IP, "", meta(ip)["name"], meta(ip)["uid"])
 
     def _ordinary(self, name: str, ip: Doc) -> Iterator[str]:
-        if not self.oracle.pods_of(name) and spec(ip).get("podType") not in RETAINED:
+        if not self.oracle.pods_of(name) and not self.owners.keeps(ip):
             yield f"IP {name} is nobody's and stays: {ip}"
         if labels(ip).get(RESERVED) != "false" and Reason.INVALID_SPEC not in self._shown(ip):
             yield f"IP {name} is an ordinary one with the label {labels(ip).get(RESERVED)!r}"
@@ -169,11 +182,17 @@ class Judge:
         if not row.ours or any(allocated(pod) for pod in self.oracle.pods_of(name)):
             return
         ip = self.store.get(Kind.IP, "", name)
-        if ip is not None and spec(ip).get("podType") in RETAINED:
+        if ip is not None and self.owners.keeps(ip):
+            if row.options and spec(ip).get("podType") == "VirtualMachine" and self._moves(row):
+                yield f"port {name} has options of a migration that is over: {row}"
             return
         if any(self.oracle.pod(pod) for pod in self.oracle.pods_of(name)):
             return  # a refused pod may keep the port it had begun with, its address is counted
         yield f"port {name} is nobody's and stays: {row}"
+
+    def _moves(self, row: PortRow) -> bool:
+        """True if the port says where it may be bound, which only a migration does."""
+        return Kind.MIGRATION in self.store.served and any(key in MANAGED_OPTIONS for key, _ in row.options)
 
     # -- subnets -----------------------------------------------------------------------------------
     def _subnet(self, name: str, subnet: Doc) -> Iterator[str]:

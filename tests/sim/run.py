@@ -14,11 +14,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from controller.core.objects import Kind
 from tests.sim import loop, program, stage
 from tests.sim.agents import Agents
 from tests.sim.checkers import Checkers, Violation
 from tests.sim.narrator import narrate
 from tests.sim.pending import Judge
+from tests.sim.stewards import Stewards
 from tests.sim.traffic import Watchman
 from tests.sim.users import Users
 from tests.sim.world import Options, SimWorld
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from random import Random
 
 
+KUBEVIRT: Final = (Kind.VM, Kind.VMI, Kind.MIGRATION)
 CHAOS: Final = 320.0
 CALM: Final = 300.0
 DRAIN: Final = 1.3 * program.RESYNC  # what only a resync tells is told by then
@@ -107,6 +110,9 @@ class Universe:
         stage.set_up(self.world.store, early)
         self._agents = Agents(self.world)
         self._users = Users(self.world)
+        self._stewards = asyncio.create_task(Stewards(self.world).live())
+        if self.world.options.kubevirt == "always":
+            self.world.store.serve(*KUBEVIRT)
         self._lives: list[Life] = []
         self.born = 0
 
@@ -141,9 +147,15 @@ class Universe:
             raise Violation(self.watchman.nuisance)
         for life in self._lives:
             await life.crash()
+        self._stewards.cancel()
+
+    async def _serve_late(self) -> None:
+        await asyncio.sleep(CHAOS * self._rng.random())
+        self.world.store.serve(*KUBEVIRT)
 
     async def _chaos(self) -> None:
         busy = [asyncio.create_task(self._users.live()), asyncio.create_task(self.world.weather())]
+        late = asyncio.create_task(self._serve_late()) if self.world.options.kubevirt == "late" else None
         try:
             while self.world.now() < CHAOS:
                 await asyncio.sleep(self._rng.expovariate(1 / 30))
@@ -151,7 +163,7 @@ class Universe:
                 if self.world.options.crashes:
                     await self._replace_a_life()
         finally:
-            for task in busy:
+            for task in (*busy, *filter(None, [late])):
                 task.cancel()
 
     def _check(self, busy: list[asyncio.Task[None]]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from controller.core.objects import Kind
-from tests.sim.documents import Doc, meta, spec
+from tests.sim.documents import Doc, labels, meta, spec
 
 if TYPE_CHECKING:
     from tests.sim.store import Store
 
 NOTE: Final = "ovn.kubernetes.io/"
 NODES: Final = ("node-a", "node-b")
+OWN_ADDRESS: Final = "own-address"  # label of launcher pods in a universe without keep-vm-ip
 FOREIGN_FINALIZER: Final = "example.com/keeper"
 
 
@@ -97,14 +98,14 @@ def port_of(pod: Doc) -> str:
 
 def owner_of(pod: Doc) -> str:
     """The podName under which a pod's address is held: its own, or that of its VM."""
-    ref = controller_of(pod)
-    return str(ref["name"]) if ref.get("kind") == "VirtualMachineInstance" else str(meta(pod)["name"])
+    return str(controller_of(pod)["name"]) if kind_of(pod) == "VirtualMachine" else str(meta(pod)["name"])
 
 
 def kind_of(pod: Doc) -> str:
-    """The podType of a pod."""
+    """The podType of a pod; without keep-vm-ip a VM's pod is a plain one."""
     kinds = {"VirtualMachineInstance": "VirtualMachine", "StatefulSet": "StatefulSet"}
-    return kinds.get(controller_of(pod).get("kind", ""), "")
+    kind = kinds.get(controller_of(pod).get("kind", ""), "")
+    return "" if kind == "VirtualMachine" and OWN_ADDRESS in labels(pod) else kind
 
 
 def controller_of(pod: Doc) -> Doc:

@@ -19,11 +19,15 @@ from tests.sim.stage import (
     MACS,
     NODES,
     NOTE,
+    OWN_ADDRESS,
     SUBNETS,
     Workload,
+    controller_of,
+    kind_of,
     owner_of,
     port_of,
 )
+from tests.sim.tenants import Tenants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +43,7 @@ class Users(Hand):
     def __init__(self, universe: SimWorld) -> None:
         super().__init__(universe, itertools.count(1))
         operators = self._operators = Operators(universe, self.serial)
+        tenants = self._tenants = Tenants(universe, self.serial)
         self._cast = tuple(self.rng.sample(CAST, 8))
         self._wishes: dict[str, dict[str, str]] = {}
         self._moods: dict[Callable[[], None], int] = {
@@ -53,6 +58,11 @@ class Users(Hand):
             self.delete_a_pod: 14,
             self.replace_a_pod: 5,
             self.finish_a_pod: 4,
+            tenants.scale_a_set: 6,
+            tenants.delete_a_set: 2,
+            tenants.replace_a_set: 2,
+            tenants.edit_a_template: 1,
+            tenants.delete_a_vm: 3,
             operators.edit_a_subnet: 3,
             operators.delete_a_subnet: 1,
             operators.make_a_subnet: 6,
@@ -216,20 +226,22 @@ class Users(Hand):
 
     def _start(self, workload: Workload) -> None:
         rng, asked = self.rng, self._wish()
-        name = workload.name
+        name, job = workload.name, {}
         launcher = self._launcher(workload)
+        if launcher is not None and rng.random() < 0.8:
+            return  # one launcher at a time, but for migrations: those copy what the source asked for
+        owner = self._tenants.owner_for(workload) if workload.kind else None
+        if workload.kind and owner is None:
+            return
         if launcher is not None:
-            if rng.random() < 0.8:
-                return  # one launcher at a time, but for migrations: those copy what the source asked for
-            asked = self._wishes.get(meta(launcher)["uid"], {})
-        metadata: Doc = {"annotations": {NOTE + key: value for key, value in asked.items()}, "labels": {"app": name}}
+            asked, job = self._wishes.get(meta(launcher)["uid"], {}), self._tenants.migration(workload)
+        annotations = {NOTE + key: value for key, value in asked.items()} | job
+        metadata: Doc = {"annotations": annotations, "labels": {"app": name}}
         if workload.kind == "VirtualMachine":
-            serial = next(self.serial)
-            name = f"virt-launcher-{workload.name}-{serial}"
-            api = "kubevirt.io/v1"
-            metadata["ownerReferences"] = [_ref("VirtualMachineInstance", workload.name, api)]
-        elif workload.kind == "StatefulSet":
-            metadata["ownerReferences"] = [self._set_of(workload)]
+            name = f"virt-launcher-{workload.name}-{next(self.serial)}"
+            metadata["labels"] |= {} if self.universe.options.keep_vm_ip else {OWN_ADDRESS: "true"}
+        if owner is not None:
+            metadata["ownerReferences"] = [owner]
         policy = rng.choice(("Always", "Always", "Never", "OnFailure"))
         wanted: Doc = {"restartPolicy": policy, "containers": [{"name": "main", "image": "main"}]}
         if rng.random() < 0.3:
@@ -242,18 +254,11 @@ class Users(Hand):
         if rng.random() < 0.02:
             self._operators.take_a_name(workload.port())
 
-    def _set_of(self, workload: Workload) -> Doc:
-        """The StatefulSet of that pod, as its owner; one that is not there yet is made."""
-        space, name = workload.namespace, workload.name.rpartition("-")[0]
-        if self.store.get(Kind.STATEFUL_SET, space, name) is None:
-            self.store.create(Kind.STATEFUL_SET, space, name, {"spec": {"replicas": 9}}, "user")
-        uid = meta(self.store.docs[Kind.STATEFUL_SET][space, name])["uid"]
-        return _ref("StatefulSet", name, "apps/v1") | {"uid": uid}
-
     def _launcher(self, workload: Workload) -> Doc | None:
         """A pod of the VM that is there already."""
         pods = sorted(self.store.docs[Kind.POD].items()) if workload.kind == "VirtualMachine" else []
-        mine = (pod for (space, _), pod in pods if (space, owner_of(pod)) == (workload.namespace, workload.name))
+        who = (workload.namespace, workload.name)
+        mine = (pod for (space, _), pod in pods if (space, controller_of(pod).get("name")) == who)
         return next(mine, None)
 
     def schedule_a_pod(self) -> None:
@@ -285,7 +290,8 @@ class Users(Hand):
             return
         space, name = meta(pod)["namespace"], meta(pod)["name"]
         self.store.delete(Kind.POD, space, name, meta(pod)["uid"], "user", grace=0)
-        workload = next((w for w in CAST if (w.namespace, w.name) == (space, owner_of(pod))), None)
+        owner = owner_of(pod) if kind_of(pod) else controller_of(pod).get("name", name)
+        workload = next((w for w in CAST if (w.namespace, w.name) == (space, owner)), None)
         if workload is not None:
             self._start(workload)
 
@@ -297,7 +303,3 @@ class Users(Hand):
             if self.rng.random() < 0.2:
                 status = {"phase": "Failed", "reason": "Evicted"}
             self.store.patch(Kind.POD, meta(pod)["namespace"], meta(pod)["name"], {"status": status}, "kubelet")
-
-
-def _ref(kind: str, name: str, api: str) -> Doc:
-    return {"apiVersion": api, "kind": kind, "name": name, "uid": f"uid-of-{name}", "controller": True}

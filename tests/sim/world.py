@@ -34,6 +34,8 @@ class Options:
     hostile: bool = False
     crashes: bool = False
     standby: bool = False
+    keep_vm_ip: bool = True
+    kubevirt: str = "never"  # when its CRDs come: always there, late, or never
 
     @classmethod
     def chosen(cls, seed: int) -> Options:
@@ -46,6 +48,8 @@ class Options:
             hostile=True,
             crashes=seed % 2 == 1,
             standby=rng.random() < 0.3,
+            keep_vm_ip=rng.random() < 0.85,
+            kubevirt=rng.choice(("always", "always", "late", "never")),
         )
 
 

@@ -77,15 +77,19 @@ class Home:
     waits: tuple[Topic, ...] = ()
 
 
-class Places(Protocol):
+class Listing(Protocol):
+    """The cluster's subnets by the namespaces that they ask for."""
+
+    def listing(self, namespace: Namespace) -> tuple[str, ...]:
+        """Names of the subnets that list the namespace or select it, sorted."""
+        ...
+
+
+class Places(Listing, Protocol):
     """The cluster's subnets and pools, by the ways in which a pod can come to one, as one port sees them."""
 
     def place(self, name: str) -> Place:
         """That subnet, also when it does not exist."""
-        ...
-
-    def listing(self, namespace: Namespace) -> tuple[str, ...]:
-        """Names of the subnets that list the namespace or select it, sorted."""
         ...
 
     def default(self) -> str:
@@ -248,7 +252,12 @@ def _contains(place: Place, entry: Entry) -> bool:
     )
 
 
-def _listed(namespace: Namespace | None, places: Places) -> Iterator[str]:
+def choices(namespace: Namespace | None, places: Listing) -> tuple[str, ...]:
+    """The subnets that the namespace chooses for its pods; none if it makes no choice."""
+    return tuple(_listed(namespace, places))
+
+
+def _listed(namespace: Namespace | None, places: Listing) -> Iterator[str]:
     """The namespace's own choice: its annotation in order, else the subnets that list or select it."""
     if namespace is None:
         return

@@ -5,19 +5,19 @@ retention.py says whether; here is how. The IP's finalizer is taken off when the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions import binding, migration, retention
 from controller.core.decisions.reservation import tells_of
-from controller.core.decisions.retention import Pods, Tenure
+from controller.core.decisions.retention import Cause, Pods, Tenure
 from controller.core.effects import ConfirmGone, Delete, DropPort, Effect, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from controller.core.decisions.realise import Held
     from controller.core.decisions.retention import Workload
@@ -30,7 +30,8 @@ class Grounds:
 
     gone_proved: bool  # this process has seen the pod and seen it go
     pods: Pods = Pods.NONE
-    workload: Workload = None
+    workloads: Mapping[str, Workload] = field(default_factory=dict)  # by podType
+    gone: frozenset[str] = frozenset()  # uids of owners of that name which this process has seen go
     listed: tuple[str, ...] = ()  # the subnets that its namespace chooses
     migrates: bool = False  # the options of a migration are ours to write
 
@@ -40,7 +41,8 @@ def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     effects: list[Effect] = []
     if held.promised and held.row is None:
         effects.append(Withdraw(held.port))
-    cause = retention.standing(_tenure(owner, held), grounds.workload, grounds.listed, grounds.pods)
+    tenure = _tenure(owner, held)
+    cause = retention.standing(tenure, grounds.workloads.get(tenure.pod_type), grounds.listed, grounds.pods)
     if cause.kept:
         return effects + _settled(held, grounds)
     row = held.row
@@ -50,9 +52,27 @@ def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     if held.ip is not None and naming.is_port_of(held.port, owner) and _ends(held, held.ip):
         meta = held.ip.metadata
         effects.append(Delete(Kind.IP, "", held.port, meta.uid, meta.resource_version, why=cause))
-    if any(not isinstance(e, Withdraw) for e in effects) and not grounds.gone_proved:
-        effects.insert(0, ConfirmGone(owner.namespace, owner.name))
+    if any(not isinstance(e, Withdraw) for e in effects):
+        return [*_proofs(tenure, cause, grounds), *effects]
     return effects
+
+
+def _proofs(tenure: Tenure, cause: Cause, grounds: Grounds) -> list[ConfirmGone]:
+    """The live reads without which absence is only what a replica, which may be late, says (contract §7).
+
+    No pod is called like a VM: its instance is there for as long as any launcher pod is.
+    """
+    space, name = tenure.owner
+    found = naming.set_and_ordinal(name)
+    unproved = cause is Cause.OWNER_GONE and tenure.made_for not in grounds.gone
+    if tenure.pod_type == "VirtualMachine":
+        if cause is Cause.POD_GONE or grounds.pods is not Pods.NONE:
+            return []
+        return [ConfirmGone(space, name, kind) for kind in ((Kind.VM,) if unproved else ()) + (Kind.VMI,)]
+    proofs = [] if grounds.gone_proved else [ConfirmGone(space, name)]
+    if unproved and found is not None:
+        proofs.append(ConfirmGone(space, found[0], Kind.STATEFUL_SET))
+    return proofs
 
 
 def _tenure(owner: naming.Owner, held: Held) -> Tenure:
