@@ -25,11 +25,46 @@ WAITING_MAX: Final = 2_000
 REMEMBERED: Final = 20_000
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # then the server is away for longer than the news is worth
 _TICK_S: Final = 0.01  # no shorter rest: rounding must not make a loop of it
-RATE: Final = 25.0
-BURST: Final = 50
+RATE: Final = 50.0  # a second; the API server has more important things to do
+BURST: Final = 100
 _API: Final = dict.fromkeys((Kind.IP, Kind.SUBNET, Kind.POOL), "kubeovn.io/v1")
 _TEXT_MAX: Final = 1024  # the API's limit of an Event's message
 _NAME_MAX: Final = 236  # leaves room for the suffix within 253
+
+
+class Turns:
+    """What is to be told, in turns: a thousand objects of one kind and namespace delay nobody else's news."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[tuple[Kind, str], deque[tuple[Tell, Seconds]]] = OrderedDict()
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many are waiting."""
+        return self._size
+
+    def push(self, tell: Tell, now: Seconds) -> None:
+        """Let it wait behind its like."""
+        self._lines.setdefault((tell.kind, tell.namespace), deque()).append((tell, now))
+        self._size += 1
+
+    def pop(self) -> tuple[Tell, Seconds]:
+        """The one whose turn it is, and since when it has waited."""
+        mark, line = next(iter(self._lines.items()))
+        found = line.popleft()
+        self._size -= 1
+        if line:
+            self._lines.move_to_end(mark)
+        else:
+            del self._lines[mark]
+        return found
+
+    def shed(self) -> None:
+        """Make room: good news first, oldest first, in the longest line."""
+        line = max(self._lines.values(), key=len)
+        good = next((one for one in line if one[0].message.severity == "Normal"), line[0])
+        line.remove(good)
+        self._size -= 1
 
 
 class Recorder:
@@ -39,7 +74,7 @@ class Recorder:
         self._kube, self._clock, self._telemetry, self._identity = kube, clock, telemetry, identity
         self._told: OrderedDict[tuple[str, str], tuple[str, Seconds]] = OrderedDict()
         self._later: dict[tuple[str, str], tuple[Seconds, Tell]] = {}  # what changed within the minute
-        self._waiting: deque[Tell] = deque()
+        self._waiting = Turns()
         self._bucket = TokenBucket(RATE, BURST)
         self._wake = asyncio.Event()
 
@@ -65,9 +100,10 @@ class Recorder:
             self._told.popitem(last=False)
         if tell.message.severity == "Warning":
             self._telemetry.refusals.labels(str(tell.message.reason)).inc()
-        self._waiting.append(tell)
-        if len(self._waiting) > WAITING_MAX:
-            self._drop()
+        if len(self._waiting) >= WAITING_MAX:
+            self._telemetry.events.labels("dropped").inc()
+            self._waiting.shed()
+        self._waiting.push(tell, now)
         self._wake.set()
 
     def forget(self, uid: str, reasons: tuple[str, ...]) -> None:
@@ -77,15 +113,6 @@ class Recorder:
             self._later.pop(mark, None)
             if mark in self._told:
                 self._told[mark] = ("", self._told[mark][1])
-
-    def _drop(self) -> None:
-        """Make room: good news first, oldest first."""
-        self._telemetry.events.labels("dropped").inc()
-        for index, one in enumerate(self._waiting):
-            if one.message.severity == "Normal":
-                del self._waiting[index]
-                return
-        self._waiting.popleft()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -103,9 +130,19 @@ class Recorder:
             if not self._bucket.take(now):
                 await self._clock.sleep(self._bucket.wait(now))
                 continue
-            tell = self._waiting.popleft()
+            tell, since = self._waiting.pop()
             self._telemetry.events_waiting.set(len(self._waiting))
-            await self._send(tell)
+            if not self._was_told_since(tell, since, now):
+                await self._send(tell)
+
+    def _was_told_since(self, tell: Tell, since: Seconds, now: Seconds) -> bool:
+        """True if an earlier one of the same reason went out while this one waited: it comes a minute after that."""
+        mark = (tell.uid, str(tell.message.reason))
+        at = self._told.get(mark, ("", since))[1]
+        if at > since and now - at < REPEAT_S:
+            self._later.setdefault(mark, (at + REPEAT_S, tell))
+            return True
+        return False
 
     async def _send(self, tell: Tell) -> None:
         """Send it, again while the server is away: a refusal that nobody hears of is a silent failure.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,6 +104,40 @@ def test_news_within_the_minute_comes_at_its_end() -> None:
     live(story)
 
 
+def test_a_reason_that_came_back_while_it_waited_for_its_turn_is_told_once() -> None:
+    """Seed 984: the server was away for more than a minute, and the same words stood in line twice."""
+
+    async def story(universe: SimWorld) -> None:
+        async def script(recorder: Recorder) -> None:
+            universe.network.away_until[API] = universe.now() + 70.0
+            recorder.tell(tell(BAD))
+            await asyncio.sleep(62)
+            recorder.forget("u", (str(BAD.reason),))
+            recorder.tell(tell(BAD))
+
+        sent = await told(universe, script, 90)
+        names = {one.body["metadata"]["name"]: one.at for one in sent}
+        assert len(names) == 2
+        first, second = sorted(names.values())
+        assert second - first >= events.REPEAT_S
+
+    live(story)
+
+
+def test_a_thousand_of_one_kind_delay_nobody_elses_news() -> None:
+    """Kinds and namespaces take turns, and what is dropped is good news of the longest line."""
+    turns, bad = events.Turns(), [tell(BAD, f"u{n}") for n in range(1000)]
+    turns.push(tell(GOOD, "good"), 0.0)
+    for one in bad:
+        turns.push(one, 1.0)
+    turns.push(replace(tell(BAD, "other"), namespace="team"), 2.0)
+
+    turns.shed()
+    assert [turns.pop()[0].uid for _ in range(3)] == ["u0", "other", "u1"]
+    turns.shed()
+    assert (turns.pop()[0].uid, len(turns)) == ("u3", 996)
+
+
 def test_an_object_that_was_well_again_is_told_anew() -> None:
     """But still at most once a minute."""
 
@@ -123,7 +158,7 @@ def test_many_events_are_sent_at_a_pace() -> None:
 
     async def story(universe: SimWorld) -> None:
         async def script(recorder: Recorder) -> None:
-            for number in range(200):
+            for number in range(500):
                 recorder.tell(tell(BAD, str(number)))
 
         sent = await told(universe, script, 2)
@@ -140,10 +175,10 @@ def test_too_many_events_lose_the_oldest_good_news_first() -> None:
         recorder.tell(tell(GOOD, "good"))
         for number in range(events.WAITING_MAX):
             recorder.tell(tell(BAD, str(number)))
-        assert {one.message.reason for one in recorder._waiting} == {BAD.reason}
         recorder.tell(tell(BAD, "last"))
-        assert recorder._waiting[0].uid == "1"
-        assert recorder._waiting[-1].uid == "last"
+        waiting = [recorder._waiting.pop()[0] for _ in range(events.WAITING_MAX)]
+        assert {one.message.reason for one in waiting} == {BAD.reason}
+        assert (waiting[0].uid, waiting[-1].uid, len(recorder._waiting)) == ("1", "last", 0)
 
     live(story)
 
