@@ -304,8 +304,8 @@ class Checkers:
     # -- (e) what is not ours ----------------------------------------------------------------------
     def _nothing_foreign(self, commit: Commit) -> None:
         old, new, kind, by = commit.old, commit.new, commit.kind, commit.by
-        if kind is Kind.NODE:
-            self.fail(f"{by} wrote the node {commit.name}")
+        if kind in (Kind.NODE, Kind.VIP):
+            self.fail(f"{by} wrote the {kind} {commit.name}")
         known = kind is Kind.IP and old is not None and foreign(old) and meta(old)["uid"] not in self.book.grants
         if known and not _request_until_now(old, new):
             self.fail(f"{by} changed the foreign IP {commit.name[1]}: {old} to {new}")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from unittest import mock
 
-from controller.core import ipam, naming
+from controller.core import ipam, naming, occupants
 from controller.core.decisions import conditions, migration, nic, pod, realise, release, reservation, retention
 from controller.core.effects import ConfirmGone, Delete, DropPort
 from controller.machines.barrier import Barrier
@@ -230,6 +230,8 @@ MUTANTS: Final[dict[str, Patch]] = {
     # the rules
     "the conflict check is off": swap(ipam, "_in_conflict", lambda *_: None),
     "no cool-down": swap(ipam, "_cooling", lambda *_: 0.0),
+    "a Vip's address is nobody's": swap(occupants, "of_neighbour", lambda _one: ()),
+    "a subnet's own address is nobody's": swap(occupants, "of_subnet", lambda _one: ()),
     "the gateway may be named": swap(ipam, "_role", lambda *_: None),
     "retention is forgotten": swap(retention, "standing", lambda *_: retention.Cause.POD_GONE),
     "nothing of a StatefulSet or VM is ever freed": swap(release, "_ends", _only_plain(_truth["ends"])),

@@ -8,7 +8,7 @@ from controller.core.rows import PortRow
 from tests.sim.agents import NAMESPACE_FINALIZER
 from tests.sim.documents import RESERVED, Doc, deleting, meta
 from tests.sim.hand import Hand
-from tests.sim.stage import ADDRESSES, CAST, EDITS, FOREIGN_FINALIZER, NODES, NOTE, SUBNETS
+from tests.sim.stage import ADDRESSES, CAST, EDITS, FOREIGN_FINALIZER, MACS, NODES, NOTE, SUBNETS
 
 
 class Operators(Hand):
@@ -67,6 +67,41 @@ class Operators(Hand):
         else:
             body = {"metadata": {"finalizers": [FOREIGN_FINALIZER], "labels": {RESERVED: "true"}}, "spec": wanted}
             self.store.create(Kind.IP, "", f"manual-{serial}", body, "somebody else")
+
+    def make_a_vip(self) -> None:
+        """Somebody has a Vip, with an address that they name or that Kube-OVN gives them, whoever has it."""
+        subnet, name = self.rng.choice(sorted(SUBNETS)), f"vip-{next(self.serial)}"
+        address = self.address(subnet)
+        field = "v6ip" if ":" in address else "v4ip"
+        wanted: Doc = {"subnet": subnet, "namespace": "default"}
+        if self.rng.random() < 0.5:
+            wanted[field] = address
+        metadata: Doc = {"finalizers": [FINALIZER]} if self.rng.random() < 0.7 else {}
+        if self.rng.random() < 0.2:
+            metadata["labels"] = {RESERVED: self.rng.choice(CAST).port()}
+        self.store.create(Kind.VIP, "", name, {"metadata": metadata, "spec": wanted}, "somebody else")
+        if field not in wanted:
+            status = {field: address, "mac": self.rng.choice((*MACS, ""))}
+            self.store.patch(Kind.VIP, "", name, {"status": status}, "kube-ovn", "status")
+
+    def end_a_vip(self) -> None:
+        """A Vip is deleted; Kube-OVN lets it go later."""
+        vip = self.any(Kind.VIP)
+        if vip is None:
+            return
+        if deleting(vip):
+            self.store.patch(Kind.VIP, "", meta(vip)["name"], {"metadata": {"finalizers": None}}, "kube-ovn")
+        else:
+            self.store.delete(Kind.VIP, "", meta(vip)["name"], meta(vip)["uid"], "somebody else")
+
+    def join_a_subnet_to_the_overlay(self) -> None:
+        """Kube-OVN takes an address for a Subnet itself, or gives it back."""
+        subnet = self.any(Kind.SUBNET)
+        if subnet is not None:
+            name = meta(subnet)["name"]
+            address = self.rng.choice((self.address(name), ""))
+            body = {"status": {"u2oInterconnectionIP": address}}
+            self.store.patch(Kind.SUBNET, "", name, body, "kube-ovn", "status")
 
     def place_a_foreign_port(self) -> None:
         """Another system adds a port of its own to a switch, rarely under a name that is one of ours."""

@@ -12,7 +12,7 @@ from tests.sim.documents import RESERVED, Doc, deleting, finalizers, labels, met
 from tests.sim.oracle import Oracle, allocated, takes_part
 from tests.sim.owners import OWNER_UID, Owners
 from tests.sim.plans import Family, is_mac, number, split
-from tests.sim.records import Book, fields_of, foreign, pod_spots, row_spots, special
+from tests.sim.records import Book, crossing, fields_of, foreign, pod_spots, row_spots, special
 from tests.sim.stage import NOTE, controller_of, kind_of, owner_of, port_of
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ class Judge:
     def _subnet(self, name: str, subnet: Doc) -> Iterator[str]:
         users = {c.owner for s, cs in self.book.claims.items() if s.subnet == name for c in cs.values()}
         users |= {owner for s, owners in self.oracle.lingering().items() if s.subnet == name for owner in owners}
+        users.discard(crossing(subnet)[0])  # goes with it
         if deleting(subnet):
             if not users and not OUR_FINALIZERS.isdisjoint(finalizers(subnet)):
                 yield f"subnet {name} is being deleted, nobody uses it, and our finalizer is on it: {subnet}"

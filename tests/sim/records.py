@@ -106,6 +106,24 @@ def pod_spots(pod: Doc) -> tuple[Spot, ...]:
     return tuple(Spot(subnet, a) for a in (*split(notes(pod).get(NOTE + "ip_address", "")), *filter(None, [mac])))
 
 
+def vip_spots(vip: Doc) -> tuple[Spot, ...]:
+    """The spots of a Vip: what it asks for and what it was given, until it is gone."""
+    subnet, has = spec(vip).get("subnet", ""), vip.get("status") or {}
+    texts = [spec(vip).get("v4ip"), spec(vip).get("v6ip"), has.get("v4ip"), has.get("v6ip")]
+    macs = [mac.lower() for mac in (spec(vip).get("macAddress"), has.get("mac")) if mac]
+    found = (*split(",".join(filter(None, texts)).lower()), *(mac for mac in macs if is_mac(mac)))
+    return tuple(dict.fromkeys(Spot(subnet, one) for one in found)) if subnet else ()
+
+
+def crossing(subnet: Doc) -> tuple[str, tuple[Spot, ...]]:
+    """By which name, and where, a Subnet itself meets the overlay."""
+    name = str(meta(subnet)["name"])
+    texts = (subnet.get("status") or {}).get("u2oInterconnectionIP") or ""
+    return f"u2o-interconnection.{spec(subnet).get('vpc') or 'ovn-cluster'}.{name}", tuple(
+        Spot(name, address) for address in split(texts.lower())
+    )
+
+
 @dataclass
 class Book:
     """Claims by spot; who let go of a spot, and when; and what happened to it."""
@@ -233,6 +251,14 @@ class Book:
             return self.see_ip(commit, now, by_controller=by_controller)
         if commit.kind is Kind.POD:
             return self.see_pod(commit, now)
+        if commit.kind is Kind.VIP:
+            spots = vip_spots(commit.new) if commit.new is not None else ()
+            source = Source("Vip", commit.name[1])
+            return self.put(source, f"Vip {commit.name[1]}", spots, now, commit.by, forced=True)
+        if commit.kind is Kind.SUBNET:
+            owner, spots = crossing(commit.document)
+            kept = spots if commit.new is not None else ()
+            return self.put(Source("Subnet", commit.name[1]), owner, kept, now, commit.by, forced=True)
         return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from controller.core.effects import DropPort, PutPort, PutSwitch
 from controller.core.objects import FINALIZER, Kind
 from controller.core.rows import PortRow
-from tests.sim.checkers import Checkers, Violation
+from tests.sim.checkers import STALE, Checkers, Violation
 from tests.sim.documents import RESERVED
+from tests.sim.records import Spot
 from tests.sim.stage import NOTE
 from tests.sim.stories import WE, in_a_world, row
 from tests.sim.traffic import Watchman
@@ -190,6 +192,46 @@ def test_a_finalizer_taken_off_before_the_port_is_gone_is_noticed() -> None:
 
 def test_a_live_pod_that_is_cut_off_is_noticed() -> None:
     breaks(lambda stage: stage.drop(stage.run_pod("p0", "10.1.0.2")), "off the port p0.default of the live pod p0")
+
+
+def test_a_vips_address_that_we_give_away_is_noticed() -> None:
+    """Once every process must know of the Vip; and it has its address until it is gone."""
+
+    async def story(universe: SimWorld) -> None:
+        stage = Stage(universe)
+        metadata = {"finalizers": [FINALIZER]}
+        asked = {"spec": {"subnet": "tiny", "v4ip": "10.1.0.2"}, "metadata": metadata}
+        stage.store.create(Kind.VIP, "", "web", asked, "user")
+        stage.store.delete(Kind.VIP, "", "web", "", "user")
+        await asyncio.sleep(STALE + 1)
+
+        with pytest.raises(Violation, match=r"10\.1\.0\.2 of tiny is given to p0\.default and belongs to Vip web"):
+            stage.grant("p0", "10.1.0.2")
+        stage.store.patch(Kind.VIP, "", "web", {"metadata": {"finalizers": None}}, "user")
+        assert list(stage.checkers.book.owners(Spot("tiny", "10.1.0.2"))) == ["p0.default"]
+
+    in_a_world(story, Options(admission=False))
+
+
+def test_a_vip_that_we_write_is_noticed() -> None:
+    def story(stage: Stage) -> None:
+        stage.store.create(Kind.VIP, "", "web", {"spec": {"subnet": "tiny"}}, "user")
+        stage.store.patch(Kind.VIP, "", "web", {"metadata": {"labels": {"a": "b"}}}, WE)
+
+    breaks(story, "wrote the Vip")
+
+
+def test_a_subnets_own_address_is_kept_from_others_while_it_has_it() -> None:
+    async def story(universe: SimWorld) -> None:
+        stage = Stage(universe)
+        taken = {"status": {"u2oInterconnectionIP": "10.1.0.2,fd00::2"}}
+        stage.store.patch(Kind.SUBNET, "", "tiny", taken, "kube-ovn", "status")
+        book, spot = stage.checkers.book, Spot("tiny", "10.1.0.2")
+        assert list(book.owners(spot)) == ["u2o-interconnection.ovn-cluster.tiny"]
+        stage.store.patch(Kind.SUBNET, "", "tiny", {"status": {"u2oInterconnectionIP": ""}}, "kube-ovn", "status")
+        assert list(book.owners(spot)) == []
+
+    in_a_world(story)
 
 
 def test_a_stranger_port_that_we_drop_is_noticed() -> None:
