@@ -182,8 +182,8 @@ class Users(Hand):
 
     def _recorded(self, ip: Doc) -> bool:
         """True for a reservation whose edit can be undone, also by the next controller."""
-        told = self.store.rules.ip_status or not self.universe.options.crashes
-        return labels(ip).get(RESERVED) != "false" and told
+        told = (ip.get("status") or {}).get("recorded") or not self.universe.options.crashes
+        return labels(ip).get(RESERVED) != "false" and bool(told)
 
     def _used(self, ip: Doc) -> bool:
         """True for an ordinary IP of a pod that is there."""
