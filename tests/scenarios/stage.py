@@ -45,7 +45,7 @@ SHORT_LEASE = (
 )
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_READS = frozenset({"get", "list", "watch"})
+_READS = frozenset({"get", "list", "watch", "discover"})
 
 
 class Answered(Exception):
