@@ -382,6 +382,63 @@ def _add_row(draw: st.DrawFn, tiny: Tiny, name: str, pod: str) -> None:
     tiny.database.commit((PutPort(PortRow(name, (f"{draw(st.sampled_from([MAC, MAC2]))} {address}",), kept)),), "user")
 
 
+OF_OVN, OF_MAC = "n.default.ovn", "m.default"
+LISTS = ("", "n", "n,m", "m", "n@a,n@b", "n,gone", "[", "n,n")
+
+
+def _nic_notes(draw: st.DrawFn) -> dict[str, str]:
+    """What a pod lists, and what its annotations say of NICs that it may have, or have had."""
+    listed = draw(st.sampled_from(LISTS))
+    found = {naming.NETWORKS: listed} if listed else {}
+    if draw(st.integers(0, 5)) == 0:
+        found[naming.DEFAULT_NETWORK] = draw(st.sampled_from(["gone", "n", "default/other"]))
+    for provider, prefix in ((OF_OVN, "10.1.0."), (f"{OF_OVN}.a", "10.1.0."), (OF_MAC, "10.2.0.")):
+        if draw(st.integers(0, 2)) == 0:
+            found[naming.annotation(provider, "ip_address")] = prefix + draw(st.sampled_from("234"))
+            found[naming.annotation(provider, "allocated")] = draw(st.sampled_from(["true", "true", ""]))
+            if provider != OF_MAC:
+                found[naming.annotation(provider, "logical_switch")] = draw(st.sampled_from(["more", "more", "gone"]))
+                found[naming.annotation(provider, "mac_address")] = draw(st.sampled_from([MAC, MAC2, ""]))
+    return found
+
+
+def _add_networks(draw: st.DrawFn, tiny: Tiny) -> None:
+    """Two further networks: their subnets and definitions may be missing, or be another thing by now."""
+    for name, cidr, provider in (("more", "10.1.0.0/29", OF_OVN), ("third", "10.2.0.0/29", OF_MAC)):
+        if draw(st.integers(0, 5)):
+            spec = {"cidrBlock": cidr, "provider": provider}
+            tiny.store.create(Kind.SUBNET, "", name, {"metadata": {"finalizers": [FINALIZER]}, "spec": spec}, "user")
+    tiny.database.commit((PutSwitch("more"),), "user")
+    ours = {"n": '{"type": "kube-ovn"}', "m": '{"type": "x", "ipam": {"type": "kube-ovn"}}'}
+    for name, config in ours.items():
+        if draw(st.integers(0, 4)):
+            text = draw(st.sampled_from([config, config, config, "{", '{"type": "x"}', ""]))
+            tiny.store.create(Kind.NAD, "default", name, {"spec": {"config": text}}, "user")
+
+
+def _add_nic(draw: st.DrawFn, tiny: Tiny, pod: str, provider: str) -> None:
+    """What one NIC may have left behind."""
+    name, home = f"{pod}.default.{provider}", "third" if provider == OF_MAC else "more"
+    address = ("10.2.0." if provider == OF_MAC else "10.1.0.") + draw(st.sampled_from("234"))
+    if draw(st.booleans()):
+        spec = {"subnet": home, "podName": pod, "namespace": "default", "v4IpAddress": address, "ipAddress": address}
+        label = draw(st.sampled_from([{}, {naming.RESERVED: "true"}, {naming.RESERVED: "false"}]))
+        held = draw(st.sampled_from([[], [FINALIZER], [FINALIZER], ["x.io/y"]]))
+        meta = {"name": name, "labels": label, "finalizers": held}
+        tiny.store.create(Kind.IP, "", name, {"metadata": meta, "spec": spec}, "user")
+        if draw(st.integers(0, 4)) == 0:
+            tiny.store.delete(Kind.IP, "", name, "", "user")
+    if provider != OF_MAC and draw(st.booleans()):
+        ids = (
+            ("ls", "more"),
+            ("pod", f"default/{pod}"),
+            ("vendor", draw(st.sampled_from(["kube-ovn", "kube-ovn", "x"]))),
+        )
+        tiny.database.commit(
+            (PutPort(PortRow(name, (f"{draw(st.sampled_from([MAC, MAC2]))} {address}",), ids)),), "user"
+        )
+
+
 def _add_pod(draw: st.DrawFn, tiny: Tiny, name: str, owner: OwnerRef | None) -> None:
     has = draw(st.booleans())
     annotations = {NOTE + "ip_address": draw(st.sampled_from([*ADDRESSES, "nonsense", ""]))}
@@ -392,6 +449,7 @@ def _add_pod(draw: st.DrawFn, tiny: Tiny, name: str, owner: OwnerRef | None) -> 
             annotations[NOTE + "virtualmachine"] = "web"
     elif draw(st.booleans()):
         annotations = draw(st.sampled_from([{}, {}, {NOTE + "ip_pool": "blue"}, {NOTE + "ip_family": "ipv4"}]))
+    annotations |= _nic_notes(draw) if tiny.store.views[Kind.NAD] else {}
     metadata: dict[str, Any] = {"name": name, "annotations": annotations}
     if owner is not None:
         metadata["ownerReferences"] = [
@@ -449,12 +507,16 @@ def wrecks(draw: st.DrawFn) -> Tiny:
     _add_pools(draw, tiny)
     kind = draw(st.sampled_from(["", "", "VirtualMachine", "StatefulSet"]))
     tail = "-1" if kind == "StatefulSet" else ""
+    if draw(st.booleans()):
+        _add_networks(draw, tiny)
     for pod in (f"web{tail}", *draw(st.sampled_from([(), (f"api{tail}",)]))):
         name = f"{pod}.default"
         if draw(st.booleans()):
             _add_ip(draw, tiny, name, pod)
         if draw(st.booleans()):
             _add_row(draw, tiny, name, pod)
+        for provider in (OF_OVN, f"{OF_OVN}.a", OF_MAC) if tiny.store.views[Kind.NAD] else ():
+            _add_nic(draw, tiny, pod, provider)
         vmi = OwnerRef(kind="VirtualMachineInstance", name=pod, uid="vm", api_version="kubevirt.io/v1")
         sts = OwnerRef(kind="StatefulSet", name=pod.removesuffix(tail), uid="sts", api_version="apps/v1")
         launchers = (f"virt-{pod}-1", f"virt-{pod}-2") if kind == "VirtualMachine" else (pod,)

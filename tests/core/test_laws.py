@@ -6,7 +6,7 @@ Law 3 (level) holds by construction: no View has a field for the event that woke
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,9 +130,15 @@ def test_no_view_makes_us_touch_a_foreign_address_set(view: pool.View) -> None:
 # -- any wreckage ----------------------------------------------------------------------------------
 
 
-def running(one: Pod) -> bool:
-    """True if its default NIC has its address, as its annotations tell."""
-    return one.metadata.annotations.get(NOTE + "allocated") == "true"
+def running(one: Pod, provider: str) -> bool:
+    """True if that NIC has its address, as the pod's annotations tell."""
+    return one.metadata.annotations.get(naming.annotation(provider, "allocated")) == "true"
+
+
+def portless(name: str, body: Mapping[str, Any]) -> bool:
+    """True for the IP of a NIC of another network."""
+    owner = naming.Owner(body["spec"]["namespace"], body["spec"]["podName"])
+    return not naming.is_ovn(naming.bound_of(naming.provider_of(name, owner)))
 
 
 @dataclass
@@ -164,8 +170,8 @@ class Judge:
         new = set(picture.ledger.duplicates()) - self.duplicates
         assert not new, f"two owners of one address: {new} after {effect}"
         match effect:
-            case Create(kind=Kind.IP, name=name):
-                assert self._port(name), f"an IP of the pod flow without its port: {name}"
+            case Create(kind=Kind.IP, name=name, body=body):
+                assert self._port(name) or portless(name, body), f"an IP of the pod flow without its port: {name}"
             case Patch(kind=Kind.POD, body=body) if body["metadata"]["annotations"].get(NOTE + "allocated") == "true":
                 assert self._port(naming.port_name(self._owner(effect))), "an allocated pod without its port"
             case Patch(kind=Kind.IP, name=name, body=body, subresource=""):
@@ -173,9 +179,7 @@ class Judge:
                 if after is not None and OUR_FINALIZERS.isdisjoint(after):
                     assert not self._port(name), f"the finalizer of {name} went before its port"
             case DropPort(row):
-                assert not [
-                    p for p in self._users(row.external("pod")) if naming.port_name(naming.owner_of(p)) == row.name
-                ]
+                assert not self._users(row.name, row.external("pod")), f"{row.name} is in use"
             case Delete(kind=Kind.IP, name=name):
                 assert name not in self.granted, f"the reservation {name} was deleted"
             case _:
@@ -190,10 +194,16 @@ class Judge:
         assert isinstance(found, Pod)
         return naming.owner_of(found)
 
-    def _users(self, owner: str) -> list[Pod]:
-        space, _, name = owner.partition("/")
-        found = self.tiny.picture.pods.by("owner", naming.Owner(space, name))
-        return [one for one in found if takes_part(one) and running(one)]
+    def _users(self, port: str, owner: str) -> list[Pod]:
+        """The live pods that run with that very port, on whatever NIC."""
+        who = naming.Owner(*owner.partition("/")[::2])
+        found = [one for one in self.tiny.picture.pods.by("owner", who) if takes_part(one)]
+        return [
+            one
+            for one in found
+            for nic in self.tiny.picture.nics.networks(one).nics
+            if nic.has_port and naming.port_name(who, nic.provider) == port and running(one, nic.provider)
+        ]
 
     def at_the_end(self) -> None:
         """What may never have happened, whatever else did."""
@@ -212,7 +222,9 @@ class Judge:
             self._is_served_or_knows_why(one)
 
     def _is_served_or_knows_why(self, one: Pod) -> None:
-        if not takes_part(one) or running(one) or naming.CUT_OFF in one.metadata.annotations:
+        nics = self.tiny.picture.nics.networks(one).nics if takes_part(one) else ()
+        notes = one.metadata.annotations
+        if all(running(one, nic.provider) or naming.cut_off(nic.provider) in notes for nic in nics):
             return
         owner = naming.owner_of(one)
         decision = self.tiny.look(keys.pod(*owner))
