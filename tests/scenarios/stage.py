@@ -35,6 +35,7 @@ _GROUPS = {
     "namespace": "/api/v1/namespaces",
     "node": "/api/v1/nodes",
     "pod": "/api/v1/namespaces/{}/pods",
+    "nad": "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions",
     "event": "/api/v1/namespaces/{}/events",
 }
 SHORT_LEASE = (
