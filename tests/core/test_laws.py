@@ -190,7 +190,7 @@ class Judge:
         return row is not None and row.ours and row.type == ""
 
     def _owner(self, patch: Patch) -> naming.Owner:
-        found = self.tiny.store.views[Kind.POD][patch.namespace, patch.name]
+        found = self.tiny.picture.pods.get(patch.namespace, patch.name)  # as it is read: by whose name it runs
         assert isinstance(found, Pod)
         return naming.owner_of(found)
 
