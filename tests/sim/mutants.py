@@ -175,10 +175,6 @@ def _served(true: Any) -> Any:
     return lambda picture, owner: _replace(true(picture, owner), served=True)
 
 
-def _uninhabited(true: Any) -> Any:
-    return lambda tenure, owner, listed: true(tenure, _replace(owner, instance=False), listed)
-
-
 def _sets_only(true: Any) -> Any:
     return lambda picture, value: iter(()) if isinstance(value, str) else true(picture, value)
 
@@ -194,7 +190,6 @@ _truth: Final[dict[str, Any]] = {
     "succeed": Worker._succeed,
     "ends": release._ends,
     "by_set": retention._by_set,
-    "by_machine": retention._by_machine,
     "machine_of": workloads._machine_of,
     "retained": workloads.retained,
     "merged": migration.merged,
@@ -239,7 +234,6 @@ MUTANTS: Final[dict[str, Patch]] = {
     "a subnet that moved away does not count": swap(retention, "_moved", lambda *_: False),
     "ordinals.start does not count": swap(retention, "_by_set", _from_zero(_truth["by_set"])),
     "a kind that is not served is taken for gone": swap(workloads, "_machine_of", _served(_truth["machine_of"])),
-    "a VM's instance does not count": swap(retention, "_by_machine", _uninhabited(_truth["by_machine"])),
     "nobody is told when a workload changes": swap(workloads, "concerned", lambda *_: iter(())),
     "a namespace's new subnets concern nobody": swap(workloads, "retained", _sets_only(_truth["retained"])),
     "options of a migration are left over": swap(migration, "merged", _only_more(_truth["merged"])),

@@ -46,7 +46,7 @@ class Tenants(Hand):
         one = self.any(Kind.STATEFUL_SET)
         if one is not None:
             wanted: Doc = {"replicas": self.rng.choice((0, 1, 1, 2, 3))}
-            if self.rng.random() < 0.2:
+            if self.rng.random() < 0.5:
                 wanted["ordinals"] = {"start": self.rng.choice((0, 1))}
             self.store.patch(Kind.STATEFUL_SET, meta(one)["namespace"], meta(one)["name"], {"spec": wanted}, "user")
 
