@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, assert_never
 
+from controller.core import occupants
 from controller.core.effects import (
     ConfirmGone,
     Create,
@@ -23,6 +24,7 @@ from controller.core.effects import (
     Remember,
     Withdraw,
 )
+from controller.core.neighbours import Vip
 from controller.core.objects import Pod
 from controller.ports import Conflict, Unavailable
 
@@ -118,6 +120,8 @@ class Applier:
 
     async def _confirm_gone(self, whom: ConfirmGone) -> None:
         found = await self._world.kube.read(whom.kind, whom.namespace, whom.name)
+        if isinstance(found, Vip) and whom.row is not None and not occupants.tenant(whom.row, found, None):
+            return
         if found is not None and (not isinstance(found, Pod) or found.alive):
             msg = f"{whom.kind} {whom.namespace}/{whom.name} is there: its replica is late"
             raise Conflict(msg)

@@ -23,6 +23,7 @@ from controller.core.decisions.placement import choices
 from controller.core.decisions.release import Grounds
 from controller.core.decisions.retention import Pods
 from controller.core.faults import Malformed
+from controller.core.objects import Kind
 from controller.reconcilers import keys, workloads
 from controller.reconcilers.bids import NO_ASK, Bids, unreadable
 from controller.reconcilers.nics import takes_part
@@ -161,6 +162,7 @@ class Views:
             gone=workloads.gone(picture, owner) if types else frozenset(),
             listed=choices(space, picture.atlas) if types else (),
             migrates=self.migration_options,
+            vips=picture.served(Kind.VIP),
         )
 
     def _nic(self, owner: naming.Owner, port: str) -> of_nic.View:

@@ -11,7 +11,7 @@ from controller.core.decisions.entitlement import Declared
 from controller.core.decisions.pod import decide
 from controller.core.decisions.retention import MachineOwner, MachineState, Pods, SetOwner, SetState, Template
 from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, PutPort
-from controller.core.objects import Ip, Meta, Pod, PodSpec, PodStatus
+from controller.core.objects import Ip, Kind, Meta, Pod, PodSpec, PodStatus
 from tests.core.worlds import GRANTED, NOW, ORDINARY, granted_ip, held_by, make_row, names, pod_view, told
 
 WEB = naming.Owner("default", "web-1")
@@ -124,6 +124,18 @@ def test_absence_of_an_owner_is_proved_by_live_reads() -> None:
     assert proofs(decided(an_ip(annotations={}), workloads=GONE)) == [("StatefulSet", "web")], "who knows which"
     assert proofs(decided(workloads=scaled, **unproved)) == [("Pod", "web-1")], "what is seen needs no proof"
     assert proofs(decided(workloads=GONE)) == []
+
+
+@pytest.mark.parametrize(("vips", "uid", "asked"), [(True, "", True), (True, "pod-uid", False), (False, "", False)])
+def test_a_port_that_may_be_a_vips_is_only_dropped_if_a_read_says_that_it_is_none(
+    *, vips: bool, uid: str, asked: bool
+) -> None:
+    """Kube-OVN writes it as a pod's, and the Vip's watch may be late; our own say for which pod they are."""
+    row = make_row(pod_uid=uid)
+    view = pod_view(held=(held_by(None, row),), vips=vips)
+
+    proof = [ConfirmGone("", "web", Kind.VIP, row)] if asked else []
+    assert list(decide(view, NOW).effects) == [*proof, DropPort(row)]
 
 
 def test_absence_of_a_vm_is_proved_by_its_own_kinds() -> None:

@@ -286,6 +286,21 @@ def test_a_pod_that_lives_stops_its_release() -> None:
     live(story)
 
 
+def test_a_port_that_proves_to_be_a_vips_is_not_dropped() -> None:
+    """The Vip's watch may be late; a Vip of that name which has no port like it stops nobody."""
+
+    async def story(universe: SimWorld) -> None:
+        proof = ConfirmGone("", "web", Kind.VIP, make_row(pod_uid=""))
+        await applied(universe, proof, None)
+        spec = {"subnet": "net", "namespace": "default", "v4ip": "10.0.0.2"}
+        universe.store.create(Kind.VIP, "", "web", {"spec": spec}, "user")
+        await applied(universe, proof, None)
+        universe.store.patch(Kind.VIP, "", "web", {"spec": {"type": "switch_lb_vip"}}, "user")
+        await applied(universe, proof, Conflict)
+
+    live(story)
+
+
 def test_an_address_that_is_let_go_of_is_counted_with_its_cause() -> None:
     """Once it is done, not when it is tried."""
 

@@ -15,6 +15,7 @@ from controller.core.decisions.reservation import tells_of
 from controller.core.decisions.retention import Cause, Pods, Tenure
 from controller.core.effects import ConfirmGone, Delete, DropPort, Effect, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
+from controller.core.rows import POD_UID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from controller.core.decisions.realise import Held
     from controller.core.decisions.retention import Workload
     from controller.core.objects import Ip, Pod
+    from controller.core.rows import PortRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Grounds:
     gone: frozenset[str] = frozenset()  # uids of owners of that name which this process has seen go
     listed: tuple[str, ...] = ()  # the subnets that its namespace chooses
     migrates: bool = False  # the options of a migration are ours to write
+    vips: bool = False  # the cluster has Vips
 
 
 def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
@@ -53,8 +56,14 @@ def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
         meta = held.ip.metadata
         effects.append(Delete(Kind.IP, "", held.port, meta.uid, meta.resource_version, why=cause))
     if any(not isinstance(e, Withdraw) for e in effects):
-        return [*_proofs(tenure, cause, grounds), *effects]
+        whose = [_not_of_a_vip(owner, e.row) for e in effects if isinstance(e, DropPort) and grounds.vips]
+        return [*_proofs(tenure, cause, grounds), *(proof for one in whose for proof in one), *effects]
     return effects
+
+
+def _not_of_a_vip(owner: naming.Owner, row: PortRow) -> list[ConfirmGone]:
+    """Kube-OVN's port of a Vip looks like one that a pod has left: where ours does not say for whom, a read tells."""
+    return [] if row.external(POD_UID) else [ConfirmGone("", owner.name, Kind.VIP, row)]
 
 
 def _proofs(tenure: Tenure, cause: Cause, grounds: Grounds) -> list[ConfirmGone]:
