@@ -47,6 +47,7 @@ class Reason(StrEnum):
     SUBNET_IN_USE = "SubnetInUse"
     ADDRESSES_OUTSIDE_CIDR = "AddressesOutsideCIDR"
     NO_ERROR = "NoError"
+    SWEEP_STOPPED = "SweepStopped"
     POOL_NOT_FOUND = "IPPoolNotFound"
     POOL_READY = "UpdateIPAMSucceeded"
     POOL_FAILED = "UpdateIPAMFailed"
@@ -252,6 +253,13 @@ CATALOGUE: Mapping[Reason, Entry] = MappingProxyType(
             "Warning",
             "addresses that are in use lie outside the Subnet's CIDR; they are kept",
             users="{count} addresses in use are outside {cidr}: {users}",
+        ),
+        Reason.SWEEP_STOPPED: _entry(
+            "Subnet",
+            "Warning",
+            "a sweep would free so much of the Subnet at once that it frees nothing until somebody allows it",
+            limit="{count} of {users} users have no owner any more, more than the {limit} that a sweep frees at once: "
+            "see `keepip sweep --dry-run`; if they shall go, annotate the Subnet {annotation}=allow",
         ),
         Reason.NO_ERROR: _entry("Subnet IPPool", "Normal", "an earlier error is gone", ok="no error"),
         Reason.POOL_NOT_FOUND: _entry(

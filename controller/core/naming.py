@@ -26,6 +26,7 @@ NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
 COOLDOWN: Final = "keepip.io/cooldown"
 BOUND: Final = "keepip.io/bound"  # on a namespace: what of its annotations we wrote, `subnet/x,ippool/y`
+SWEEP: Final = "keepip.io/sweep"  # on a Subnet: "allow" lets a sweep go on that has stopped itself
 CUT_OFF: Final = "keepip.io/cut-off"
 OWNER_UID: Final = "keepip.io/owner-uid"  # on an IP: for which StatefulSet or VM of that name it was made
 DEFAULT_VPC: Final = "ovn-cluster"

@@ -14,7 +14,7 @@ import sys
 import structlog
 
 from controller.ports import PortError, World
-from controller.process import http, logs, metrics, settings
+from controller.process import dryrun, http, logs, metrics, settings
 from controller.reconcilers.controller import Controller
 from controller.wire.clock import RealClock
 from controller.wire.kube import connect
@@ -26,6 +26,8 @@ _GC = (50_000, 20, 50)  # replicas are long-lived: rarely looked through, they c
 
 def cli() -> None:
     """The console script `keepip`."""
+    if sys.argv[1:2] == ["sweep"]:
+        raise SystemExit(dryrun.cli(sys.argv[2:]))
     try:
         told = settings.load(sys.argv[1:], os.environ)
     except settings.Invalid as wrong:

@@ -152,13 +152,24 @@ class State(Collector):
         """Reservations and leaks by subnet: counts that the Picture keeps as it changes."""
         controller = self._controller
         reserved = GaugeMetricFamily("keepip_subnet_reserved", "Granted reservations", labels=["subnet"])
+        audit = controller.sweeper.audit
         leaked = GaugeMetricFamily("keepip_subnet_leaked", "Ports of nobody that hold addresses", labels=["subnet"])
+        orphaned = GaugeMetricFamily("keepip_subnet_orphaned", "IP objects of nobody", labels=["subnet"])
+        drift = GaugeMetricFamily("keepip_subnet_drifting", "IPs whose records disagree", labels=["subnet"])
+        stopped = GaugeMetricFamily(
+            "keepip_subnet_sweep_stopped",
+            "What a sweep leaves because it is so much",
+            labels=["subnet"],
+        )
         for subnet in controller.picture.subnets.values():
             name = subnet.metadata.name
             reserved.add_metric([name], controller.picture.reserved.get(name, 0))
-            leaked.add_metric([name], controller.leaks.get(name, 0))
-        yield reserved
-        yield leaked
+            leaked.add_metric([name], audit.leaked.get(name, 0))
+            orphaned.add_metric([name], audit.orphaned.get(name, 0))
+            drift.add_metric([name], audit.drifting.get(name, 0))
+            stop = controller.sweeper.stopped.get(name)
+            stopped.add_metric([name], stop.much if stop is not None else 0)
+        yield from (reserved, leaked, orphaned, drift, stopped)
         refused = GaugeMetricFamily("keepip_refused", "Objects that are refused now, by reason", labels=["reason"])
         counts: dict[str, int] = {}
         for message in controller.worker.refusals.values():

@@ -122,6 +122,13 @@ OPTIONS: Final = (
     _Option("log-level", "info", "debug, info, warning or error", _level),
     _Option("workers", str(_T.workers), "writes under way at once", _whole(1, 1024)),
     _Option("resync-s", f"{_T.resync_s:g}", "seconds between two looks at everything", _number(5, 86_400)),
+    _Option("sweep-s", f"{_T.sweep_s:g}", "seconds between two sweeps for what nobody owns", _number(1, 86_400)),
+    _Option(
+        "sweep-share",
+        f"{_T.sweep_share:g}",
+        "a sweep that would free more than this share of a subnet's users (and more than 10) stops",
+        _number(0, 1),
+    ),
     _Option("request-limit-s", f"{_T.request_limit_s:g}", "longest life of one write", _number(1, 60)),
     _Option("status-every-s", f"{_T.status_every_s:g}", "a Subnet's numbers at most this often", _number(0.1, 60)),
     _Option("drain-s", f"{_T.drain_s:g}", "how long a shutdown waits for what is under way", _number(0, 300)),

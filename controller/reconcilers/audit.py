@@ -2,36 +2,73 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from controller.core import naming
-from controller.reconcilers import neighbours
+from controller.core.ipam import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from controller.core.rows import PortRow
+    from controller.core.decisions.sweep import Suspect
+    from controller.core.naming import Owner
     from controller.reconcilers.picture import Picture
 
+_RECORDS = frozenset({Source.PORT, Source.IP, Source.POD})
 
-def leaked(picture: Picture) -> Iterator[str]:
-    """The subnet of each port of ours that holds an address for a pod that is not there, one at a time.
 
-    A reservation's or retained address is not a leak; a port left beside it is.
-    """
-    for row in picture.ports.ports():
-        if row.ours and row.switch and _ownerless(picture, row) and not neighbours.tenant(picture, row):
-            yield row.switch
+@dataclass(slots=True)
+class Audit:
+    """Per subnet: ports of nobody, IP objects of nobody, and IPs whose records name different addresses."""
+
+    leaked: dict[str, int] = field(default_factory=dict)
+    orphaned: dict[str, int] = field(default_factory=dict)
+    drifting: dict[str, int] = field(default_factory=dict)
+
+    def count(self, one: Suspect) -> None:
+        """Something that nobody owns."""
+        for counts, is_one in ((self.leaked, one.leaked), (self.orphaned, one.orphaned)):
+            counts[one.subnet] = counts.get(one.subnet, 0) + is_one
+
+    def drifts(self, subnet: str) -> None:
+        """An IP whose records do not agree."""
+        self.drifting[subnet] = self.drifting.get(subnet, 0) + 1
+
+    @property
+    def clean(self) -> bool:
+        """True if there is nothing to count."""
+        return not any(any(counts.values()) for counts in (self.leaked, self.orphaned, self.drifting))
+
+
+def without_pods(picture: Picture) -> dict[Owner, None]:
+    """Whoever has a port or an ordinary IP of ours, and no pod: the only ones that a sweep has to look at."""
+    found: dict[Owner, None] = {}
     for ip in picture.ips.values():
-        ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and not naming.special(ip)
-        owner = naming.Owner(ip.spec.namespace, ip.spec.pod_name)
-        if ordinary and ip.metadata.ours and not ip.spec.pod_type and not picture.pods.count_by("owner", owner):
+        ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and ip.metadata.ours and not naming.special(ip)
+        if ordinary and ip.spec.pod_name and ip.spec.namespace:
+            found[naming.Owner(ip.spec.namespace, ip.spec.pod_name)] = None
+    for row in picture.ports.ports():
+        space, slash, name = row.external("pod").partition("/")
+        if slash and row.ours and row.type == "":
+            found[naming.Owner(space, name)] = None
+    return {owner: None for owner in found if not picture.pods.count_by("owner", owner)}
+
+
+def drifting(picture: Picture) -> Iterator[str]:
+    """The subnet of each IP whose port, object and pod do not name the same addresses."""
+    for ip in picture.ips.values():
+        if disagree(picture, ip.metadata.name):
             yield ip.spec.subnet
 
 
-def _ownerless(picture: Picture, row: PortRow) -> bool:
-    namespace, slash, name = row.external("pod").partition("/")
-    if not slash or picture.pods.count_by("owner", naming.Owner(namespace, name)):
-        return False
-    ip = picture.ips.get("", row.name)
-    return ip is None or not ip.spec.pod_type
+def disagree(picture: Picture, port: str) -> bool:
+    """Whether two records of ours name different addresses for the port; one that names none does not say otherwise."""
+    row = picture.port(port)
+    kinds = _RECORDS if row is None or row.ours else _RECORDS - {Source.PORT}
+    said: dict[Source, set[object]] = {}
+    for source, _, record in picture.ledger.records_of(port):
+        if source in kinds:
+            said.setdefault(source, set()).update((record.subnet, address) for address in record.addresses)
+    every = [addresses for addresses in said.values() if addresses]
+    return any(one != every[0] for one in every[1:])

@@ -18,13 +18,13 @@ from controller.machines.barrier import Barrier
 from controller.machines.waiting import Waiting
 from controller.machines.workqueue import Lane, WorkQueue
 from controller.reconcilers import keys, workloads
-from controller.reconcilers.audit import leaked
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.leader import Deposed, Leader
 from controller.reconcilers.mirrors import Mirrors
 from controller.reconcilers.nics import takes_part
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.settings import Tuning
+from controller.reconcilers.sweeper import Sweeper
 from controller.reconcilers.telemetry import Telemetry
 from controller.reconcilers.worker import Worker
 
@@ -68,7 +68,7 @@ class Controller:
         )
         self.mirrors = Mirrors(world, self._see_objects, self._see_rows)
         self.leader = Leader(world, self.tuning)
-        self.leaks: dict[str, int] = {}  # subnet -> ports of nobody, at the last audit
+        self.sweeper = Sweeper(world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self._look_at)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Controller:
         if self._stopping:
             return
         self._look_at_everything()  # what an earlier term left half done has no event
-        sides = (self.recorder.run(), self._resync())
+        sides = (self.recorder.run(), self._resync(), self.sweeper.run())
         tasks = [group.create_task(side, name="side") for side in sides]
         await self.worker.run(group)
         for task in tasks:
@@ -137,7 +137,6 @@ class Controller:
         while True:
             await self.world.clock.sleep(self.tuning.resync_s * self.world.clock.jitter())
             self.barrier.prune(self.picture)
-            self._audit()
             self._look_at_everything()
 
     def _look_at_everything(self) -> None:
@@ -146,11 +145,9 @@ class Controller:
             self.queue.add(key, now, Lane.LOW)
         self._wake.set()
 
-    def _audit(self) -> None:
-        counts: dict[str, int] = {}
-        for name in leaked(self.picture):
-            counts[name] = counts.get(name, 0) + 1
-        self.leaks = counts
+    def _look_at(self, key: Key) -> None:
+        self.queue.add(key, self.world.clock.now(), Lane.LOW)
+        self._wake.set()
 
     def _everything(self) -> Iterable[Key]:
         picture = self.picture

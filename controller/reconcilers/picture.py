@@ -31,6 +31,7 @@ from controller.core.neighbours import (
     VirtualMachineInstance,
 )
 from controller.core.objects import Ip, Kind, Namespace, Node, Pod, Subnet
+from controller.machines.acquaintance import Acquaintance
 from controller.machines.atlas import Atlas
 from controller.machines.ledger import Ledger
 from controller.machines.replica import PortReplica, Replica
@@ -87,6 +88,7 @@ class Picture:
         self._unserved: set[Kind] = set()  # kinds whose CRD is not there
         self.ports = PortReplica()
         self.ledger = Ledger()
+        self.acquaintance = Acquaintance()
         self.atlas = Atlas(switches=self._has_switch, has_room=self._has_room)
         self.nics = Nics(self.nads, self.atlas)
         self.promisers: dict[str, Key] = {}
@@ -315,6 +317,8 @@ class Picture:
                 self.reserved[one[1].subnet] = self.reserved.get(one[1].subnet, 0) + step
         if grant is not None:
             self._granted[name] = grant
+        if grant is not None and grant[1].reserved == "true":
+            self.acquaintance.meet(name, frozenset((grant[0],)))  # whoever writes a reservation owns it
 
     def _concerns_pods(self, ip: Ip, owner: naming.Owner) -> bool:
         """False for a reservation that nobody uses: its pods' key would find nothing to do."""

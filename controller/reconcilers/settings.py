@@ -12,6 +12,8 @@ class Tuning:
     identity: str = "keepip"
     workers: int = 48  # writes under way at once: enough to fill the API server's pipe, little enough to be fair
     resync_s: float = 300.0  # every key is looked at again this often, events or not
+    sweep_s: float = 60.0  # between two sweeps: twice seen without an owner is what one needs to free something
+    sweep_share: float = 0.25  # of a subnet's users; a sweep that would free more frees nothing of it
     request_limit_s: float = 10.0  # no write lives longer than this, also not after its sender
     status_every_s: float = 1.0  # a Subnet's numbers are written at most this often (contract §6)
     drain_s: float = 10.0  # how long a shutdown waits for what is under way

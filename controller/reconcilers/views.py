@@ -22,6 +22,7 @@ from controller.core.decisions.networks import unplugged
 from controller.core.decisions.placement import choices
 from controller.core.decisions.release import Grounds
 from controller.core.decisions.retention import Pods
+from controller.core.decisions.sweep import ids_of
 from controller.core.faults import Malformed
 from controller.core.objects import Kind
 from controller.reconcilers import keys, workloads
@@ -54,6 +55,7 @@ class Views:
     protect_in_use: bool = True
     pod_nic_type: str = "veth-pair"
     migration_options: bool = True
+    sweeps: bool = False  # a sweep clears what no owner was ever known of: until then it is kept
 
     @property
     def bids(self) -> Bids:
@@ -155,15 +157,21 @@ class Views:
         told = [held.recorded.pod_type if held.recorded else held.ip.spec.pod_type for held in left if held.ip]
         types = sorted({one for one in told if one})
         space = picture.namespaces.get("", owner.namespace)
+        gone_proved = picture.pods.count_by("owner", owner) > 0 or picture.pods.seen_gone(*owner)
         return Grounds(
-            gone_proved=picture.pods.count_by("owner", owner) > 0 or picture.pods.seen_gone(*owner),
+            gone_proved=gone_proved,
             pods=Pods.WITHOUT if served else Pods.NONE,
             workloads={one: workloads.known(picture, one, owner) for one in types},
             gone=workloads.gone(picture, owner) if types else frozenset(),
             listed=choices(space, picture.atlas) if types else (),
             migrates=self.migration_options,
             vips=picture.served(Kind.VIP),
+            unproven=self._unproven(left) if self.sweeps and not gone_proved else frozenset(),
         )
+
+    def _unproven(self, left: tuple[realise.Held, ...]) -> frozenset[str]:
+        strange = self.picture.acquaintance.stranger
+        return frozenset(held.port for held in left if strange(held.port, ids_of(held)))
 
     def _nic(self, owner: naming.Owner, port: str) -> of_nic.View:
         picture = self.picture

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from controller.core.catalogue import Message, Reason
-from controller.core.decisions import namespace, pod, pool, reservation, subnet
+from controller.core.decisions import namespace, pod, pool, reservation, subnet, sweep
 from controller.core.effects import Decision, Delete, Patch, Promise, Remember, Tell, Withdraw
 from controller.core.ipam import Source
 from controller.core.objects import Kind
@@ -72,6 +72,7 @@ class Worker:
             protect_in_use=tuning.protect_in_use,
             pod_nic_type=tuning.pod_nic_type,
             migration_options=tuning.enable_live_migration_optimize,
+            sweeps=True,
         )
         self.status_due: dict[Key, Seconds] = {}
         self._applier = Applier(world, barrier, telemetry)
@@ -205,7 +206,10 @@ class Worker:
                     return Decision()
                 return _status_only(reservation.decide(views.reservation(name), now))
             case keys.POD:
-                return pod.decide(views.pod(key.namespace, name), now)
+                view = views.pod(key.namespace, name)
+                for held in sweep.owned(view):
+                    self.picture.acquaintance.meet(held.port, sweep.ids_of(held))
+                return pod.decide(view, now)
             case keys.SUBNET:
                 return subnet.decide(views.subnet(name, counted=False), now)
             case keys.POOL:

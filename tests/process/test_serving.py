@@ -55,7 +55,7 @@ def test_a_scrape_tells_what_the_picture_knows() -> None:
     """Per subnet, also under Kube-OVN's names, so that dashboards work."""
     controller = controller_with(3)
     controller.worker.refusals[keys.reservation("x")] = say(Reason.SUBNET_EXHAUSTED, "queued", subnet="net")
-    controller.leaks = {"net": 2}
+    controller.sweeper.audit.leaked["net"] = 2
     found = page(controller)
 
     assert found["keepip_subnet_used_addresses family=IPv4 subnet=net"] == 3

@@ -11,13 +11,13 @@ from controller.core.catalogue import Reason
 from controller.core.decisions import pod as of_pod
 from controller.core.decisions import reservation as of_reservation
 from controller.core.decisions import subnet as of_subnet
+from controller.core.decisions.sweep import suspects
 from controller.core.effects import Decision, DropPort
 from controller.core.ipam import Refusal, Want
 from controller.core.neighbours import OvnEip, OvnEipSpec, Vip, VipSpec
 from controller.core.objects import Kind, Meta, OwnerRef, SubnetStatus
 from controller.core.rows import PortRow
 from controller.reconcilers import keys
-from controller.reconcilers.audit import leaked
 from controller.reconcilers.picture import Picture
 from tests.core.worlds import MAC, NOW, OURS, granted_ip, make_ip, make_row, make_subnet, num, shown
 from tests.reconcilers.test_picture import show, show_row, views_of
@@ -88,9 +88,9 @@ def test_the_port_of_a_vip_is_its_own_and_is_never_dropped(picture: Picture, fir
 def test_the_port_of_a_vip_is_no_leak(picture: Picture) -> None:
     """The audit knows whose it is; as soon as its Vip is gone it is nobody's."""
     show_row(picture, make_row(pod_uid=""))
-    assert list(leaked(picture)) == ["net"]
+    assert [one.leaked for one in suspects(views_of(picture).pod("default", "web"))] == [True]
     show(picture, Kind.VIP, None, vip(type="switch_lb_vip"))
-    assert list(leaked(picture)) == []
+    assert suspects(views_of(picture).pod("default", "web")) == ()
 
 
 def test_a_vip_that_comes_late_is_a_rival_of_a_reservation_and_takes_nothing(picture: Picture) -> None:

@@ -15,7 +15,6 @@ from controller.core.objects import OPTIONAL, Ip, Kind, Meta, Namespace, Node, N
 from controller.core.rows import AddressSetRow, PortRow
 from controller.machines.waiting import Waiting
 from controller.reconcilers import keys
-from controller.reconcilers.audit import leaked
 from controller.reconcilers.keys import Key
 from controller.reconcilers.mirrors import WATCHED
 from controller.reconcilers.picture import Picture
@@ -183,19 +182,6 @@ def test_nothing_is_synced_until_everything_is() -> None:
     assert [name for name, synced in found.sources() if not synced] == ["Northbound"]
     found.ports.apply(1, 1, True, {}, {})
     assert found.synced
-
-
-def test_the_audit_counts_what_nobody_owns(picture: Picture) -> None:
-    """Ports and pod-made IPs without a pod; never a reservation or a retained address (contract §7)."""
-    show(picture, Kind.IP, None, granted_ip())
-    assert list(leaked(picture)) == []
-    show_row(picture, make_row())
-    assert list(leaked(picture)) == ["net"]
-    show(picture, Kind.IP, None, granted_ip(name="api.default", labels=ORDINARY, pod_name="api", address="10.0.0.3"))
-    assert list(leaked(picture)) == ["net", "net"]
-    show(picture, Kind.POD, None, make_pod())
-    show(picture, Kind.POD, None, make_pod("api", uid="api"))
-    assert list(leaked(picture)) == []
 
 
 # -- views -----------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ SHORT_LEASE = (
     "--renew-deadline-s=3",
     "--retry-period-s=0.5",
     "--request-limit-s=3",
+    "--sweep-s=2",
 )
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from controller.core.objects import Kind
+from controller.reconcilers.controller import Controller
 from tests.sim import loop, program, stage
 from tests.sim.agents import Agents
 from tests.sim.checkers import Checkers, Violation
@@ -28,6 +29,8 @@ from tests.sim.world import Options, SimWorld
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
+
+    from controller.reconcilers.audit import Audit
 
 
 KUBEVIRT: Final = (Kind.VM, Kind.VMI, Kind.MIGRATION)
@@ -71,6 +74,11 @@ class Life:
         checkers.born[self.name] = universe.now()
         self._program = main(world, self.name, universe)
         self.task = asyncio.create_task(self._program.run())
+
+    @property
+    def audit(self) -> Audit | None:
+        """What its last pass counted."""
+        return self._program.sweeper.audit if isinstance(self._program, Controller) else None
 
     def check(self) -> None:
         """A controller never ends by itself."""
@@ -143,6 +151,7 @@ class Universe:
         await asyncio.sleep(DRAIN)
         self._must_be_done("after the calm")
         await self._silence()
+        self._nothing_of_nobody()
         if self.watchman.nuisance:
             raise Violation(self.watchman.nuisance)
         for life in self._lives:
@@ -190,6 +199,13 @@ class Universe:
                 raise Violation(f"did not converge: {why}")
             await asyncio.sleep(2)
             why = self.judge.pending()
+
+    def _nothing_of_nobody(self) -> None:
+        """At rest the audit counts nothing (contract §7)."""
+        for life in self._lives:
+            audit = life.audit
+            if audit is not None and not audit.clean:
+                raise Violation(f"{life.name} counts at rest: {audit}")
 
     def _must_be_done(self, when: str) -> None:
         why = self.judge.pending()

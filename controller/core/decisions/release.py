@@ -37,6 +37,7 @@ class Grounds:
     listed: tuple[str, ...] = ()  # the subnets that its namespace chooses
     migrates: bool = False  # the options of a migration are ours to write
     vips: bool = False  # the cluster has Vips
+    unproven: frozenset[str] = frozenset()  # ports whose owner nobody here has known; a sweep has to clear them first
 
 
 def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
@@ -44,10 +45,12 @@ def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     effects: list[Effect] = []
     if held.promised and held.row is None:
         effects.append(Withdraw(held.port))
-    tenure = _tenure(owner, held)
-    cause = retention.standing(tenure, grounds.workloads.get(tenure.pod_type), grounds.listed, grounds.pods)
+    tenure = tenure_of(owner, held)
+    cause = cause_of(tenure, grounds)
     if cause.kept:
         return effects + _settled(held, grounds)
+    if held.port in grounds.unproven:
+        return effects
     row = held.row
     if row is not None and row.ours and row.type == "" and row.external("pod") == str(owner):
         effects.append(DropPort(row))
@@ -84,7 +87,12 @@ def _proofs(tenure: Tenure, cause: Cause, grounds: Grounds) -> list[ConfirmGone]
     return proofs
 
 
-def _tenure(owner: naming.Owner, held: Held) -> Tenure:
+def cause_of(tenure: Tenure, grounds: Grounds) -> Cause:
+    """Why the port stays, or goes."""
+    return retention.standing(tenure, grounds.workloads.get(tenure.pod_type), grounds.listed, grounds.pods)
+
+
+def tenure_of(owner: naming.Owner, held: Held) -> Tenure:
     """What the IP object says of its owner; a port without one, or with a stranger's, is nobody's but its pod's."""
     ip = held.ip
     tenure = Tenure(owner, held.port, "", "")

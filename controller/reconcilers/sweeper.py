@@ -1,0 +1,117 @@
+"""Every minute: count what should not be, and let go of what nobody owns, as decisions/sweep.py says (contract §7).
+
+It writes nothing itself: what it clears is the pod flow's to let go of, which reads the owner live just before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from controller.core import naming
+from controller.core.catalogue import Reason, say
+from controller.core.decisions import sweep
+from controller.core.decisions.sweep import Limits, Stop, Suspect
+from controller.core.effects import Tell
+from controller.core.objects import Kind
+from controller.reconcilers import keys
+from controller.reconcilers.audit import Audit, drifting, without_pods
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from controller.core.objects import Seconds
+    from controller.ports import Clock
+    from controller.reconcilers.events import Recorder
+    from controller.reconcilers.keys import Key
+    from controller.reconcilers.picture import Picture
+    from controller.reconcilers.settings import Tuning
+    from controller.reconcilers.views import Views
+
+log = structlog.get_logger()
+_SLICE_S = 0.02  # synchronous work between two turns of the loop
+
+
+class Sweeper:
+    """Remembers from one pass to the next what it saw, and what it has stopped at."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        tuning: Tuning,
+        picture: Picture,
+        views: Views,
+        recorder: Recorder,
+        look_at: Callable[[Key], None],
+    ) -> None:
+        self._clock, self._picture, self._views, self._recorder = clock, picture, views, recorder
+        self._every, self._limits, self._look_at = tuning.sweep_s, Limits(tuning.sweep_share), look_at
+        self._before: dict[str, Suspect] = {}
+        self.audit = Audit()
+        self.stopped: dict[str, Stop] = {}
+
+    async def run(self) -> None:
+        """One pass at once, then one each interval, until cancelled."""
+        self._before = {}  # what an earlier term saw may have been freed by another process meanwhile
+        try:
+            while True:
+                await self.pass_once()
+                await self._clock.sleep(self._every * self._clock.jitter())
+        finally:  # who does not lead counts nothing, and its numbers would be old ones
+            self.audit, self.stopped = Audit(), {}
+
+    async def pass_once(self) -> None:
+        """Look at all that has no pod, count it, and clear what a sweep may free."""
+        picture = self._picture
+        strangers = await self._count()
+        allowed = {one.metadata.name for one in picture.subnets.values() if sweep.allows(one.metadata.annotations)}
+        found = sweep.decide(
+            self._before, strangers.values(), lambda name: len(picture.ledger.users(name)), allowed, self._limits
+        )
+        self._before = strangers
+        picture.acquaintance.clear({one.port: one.ids for one in found.cleared})
+        picture.acquaintance.forget(lambda port: picture.ports.get_port(port) or picture.ips.get("", port))
+        for one in found.cleared:
+            log.info("nobody's", port=one.port, subnet=one.subnet, cause=one.cause)
+            self._look_at(keys.pod(*one.owner))
+        self._tell({one.subnet: one for one in found.stopped})
+
+    async def _count(self) -> dict[str, Suspect]:
+        """What nobody seems to own and nobody here has seen owned; a pass over many takes more than one turn."""
+        picture, audit, strangers = self._picture, Audit(), dict[str, Suspect]()
+        turn = self._clock.now()
+        for owner in without_pods(picture):
+            view = self._views.pod(*owner)
+            for one in sweep.suspects(view):
+                audit.count(one)
+                if not view.grounds.gone_proved and not picture.acquaintance.knows(one.port, one.ids):
+                    strangers[one.port] = one
+            turn = await self._breathe(turn)
+        for subnet in drifting(picture):
+            audit.drifts(subnet)
+        self.audit = audit
+        return strangers
+
+    async def _breathe(self, turn: Seconds) -> Seconds:
+        if self._clock.now() - turn <= _SLICE_S:
+            return turn
+        await asyncio.sleep(0)
+        return self._clock.now()
+
+    def _tell(self, stopped: dict[str, Stop]) -> None:
+        """Raise the alarm where a sweep has stopped itself, and end it where it goes on."""
+        for name in stopped.keys() | self.stopped.keys():
+            subnet, stop = self._picture.subnets.get("", name), stopped.get(name)
+            if stop is not None and stop != self.stopped.get(name):
+                log.warning("sweep stopped", subnet=name, count=stop.much, users=stop.users, limit=stop.limit)
+            if subnet is None:
+                continue
+            if stop is None:
+                self._recorder.forget(subnet.metadata.uid, (str(Reason.SWEEP_STOPPED),))
+                continue
+            facts = {"count": stop.much, "users": stop.users, "limit": stop.limit, "annotation": naming.SWEEP}
+            message = say(Reason.SWEEP_STOPPED, "limit", **facts)
+            self._recorder.tell(Tell(Kind.SUBNET, "", name, subnet.metadata.uid, message))
+        self.stopped = stopped
