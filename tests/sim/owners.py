@@ -77,7 +77,7 @@ class Owners:
         return not going and main and one is not None and not self._moved(space, one, fields, main=main)
 
     def _moved(self, space: str, one: Doc, fields: dict[str, str], *, main: bool) -> bool:
-        if not main:
+        if not main or not fields.get("subnet"):
             return False
         template = ((spec(one).get("template") or {}).get("metadata") or {}).get("annotations") or {}
         pinned = template.get(NOTE + "logical_switch")
