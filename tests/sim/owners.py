@@ -82,8 +82,8 @@ class Owners:
         template = ((spec(one).get("template") or {}).get("metadata") or {}).get("annotations") or {}
         pinned = template.get(NOTE + "logical_switch")
         if pinned:
-            return bool(pinned != fields["subnet"])
+            return bool(pinned != fields.get("subnet"))
         found = self.universe.store.get(Kind.NAMESPACE, "", space)
         listed = notes(found).get(NOTE + "logical_switch", "") if found is not None else ""
         names = [name.strip() for name in listed.split(",") if name.strip()]
-        return bool(names) and fields["subnet"] not in names
+        return bool(names) and fields.get("subnet") not in names

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions import migration
+from controller.core.decisions.conditions import cleared
 from controller.core.decisions.reservation import finalized, grant_fields, recorded_as
 from controller.core.effects import Create, Decision, Effect, Patch, Promise, PutPort, Remember, Tell
 from controller.core.objects import FINALIZER, Kind
@@ -178,11 +179,12 @@ def _ip_patch(request: Request, held: Held, ip: Ip, wanted: dict[str, Any], node
         spec |= {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
     body: dict[str, Any] = {"metadata": {"resourceVersion": ip.metadata.resource_version, **metadata}}
     patch = Patch(Kind.IP, "", held.port, body | ({"spec": spec} if spec else {}))
-    return (
-        [patch]
-        if held.reserved
-        else [patch, Remember(held.port, ip.metadata.uid, recorded_as(wanted, reserved=reserved))]
-    )
+    if held.reserved:
+        return [patch]
+    grant = Remember(held.port, ip.metadata.uid, recorded_as(wanted, reserved=reserved))
+    if spec and ip.status.recorded is not None:
+        return [cleared(ip), patch, grant]  # else a label set later would bring back what it was granted as before
+    return [patch, grant]
 
 
 def _ip_spec(bidder: Bidder, grant: Grant, place: Place, node: str) -> dict[str, Any]:
