@@ -374,7 +374,9 @@ class Picture:
         if not _alike(old, new):
             for subnet in sorted(self.atlas.put_pool(name, new)):
                 self.ledger.configure(subnet, self.atlas.plan(subnet))
-                yield from map(keys.pool, self.atlas.pools.of_subnet(subnet))  # whose address it was may be another's
+                for peer in self.atlas.pools.of_subnet(subnet):  # whose address it was may be another's
+                    self.announce(("pool", peer))
+                    yield keys.pool(peer)
             self.announce(("pool", name))
             listed = {space for one in (old, new) if one is not None for space in one.spec.namespaces}
             listed |= {space.metadata.name for space in self.namespaces.by("pool", name)}

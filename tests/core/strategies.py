@@ -157,7 +157,7 @@ asks = st.builds(
 
 
 topics = st.lists(st.tuples(st.just("space"), texts, st.just("blue")), max_size=2).map(tuple)
-homes = st.builds(Home, texts, st.sampled_from(["", "", "blue"]), st.none() | messages, topics)
+homes = st.builds(Home, texts, st.sampled_from(["", "", "blue"]), st.none() | messages, topics, topics)
 
 
 @st.composite

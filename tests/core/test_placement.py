@@ -165,7 +165,7 @@ def test_a_pod_is_in_the_subnet_of_the_pool_that_it_names() -> None:
     wrong = chosen(both, space("a"), places)
     assert wrong.problem is not None
     assert wrong.problem.text.startswith("IPPool red is in subnet b, the pod is in subnet a")
-    assert wrong.waits == (("pool", "red"),)
+    assert wrong.pools == (("pool", "red"),)
 
 
 def test_a_pool_that_is_not_there_is_waited_for() -> None:
@@ -178,15 +178,18 @@ def test_a_pool_that_is_not_there_is_waited_for() -> None:
 def test_of_a_namespaces_pools_the_first_with_room_in_a_subnet_of_the_pod_is_taken() -> None:
     """Bug row 65: by live IPAM; who finds none waits for room in any of them."""
     both, places = space("a,b", "blue, red,later"), replace(THREE, pools=POOLS)
-    topics = (("pool", "blue"), ("pool", "red"), ("pool", "later"), ("space", "a", "blue"), ("space", "b", "red"))
+    topics = (("pool", "blue"), ("pool", "red"), ("pool", "later"))
+    lines = (("space", "a", "blue"), ("space", "b", "red"))
 
-    assert chosen(make_pod(), both, places) == Home("a", "blue", waits=topics)
+    assert chosen(make_pod(), both, places) == Home("a", "blue", pools=topics, lines=lines)
     assert chosen(make_pod(), both, replace(places, full=("blue",))).pool == "red"
-    assert chosen(make_pod(), both, replace(places, full=("blue", "red"))) == Home("a", "blue", waits=topics)
+    assert chosen(make_pod(), both, replace(places, full=("blue", "red"))) == Home(
+        "a", "blue", pools=topics, lines=lines
+    )
     assert chosen(make_pod(), both, replace(places, broken=("blue",))).pool == "red"
     assert chosen(make_pod(), both, replace(places, kept="b")).pool == "red"
     assert chosen(make_pod(notes={"logical_switch": "b"}), both, places).pool == "red"
-    assert chosen(make_pod(), both, Cluster(pools=POOLS)).waits == topics[:3]
+    assert chosen(make_pod(), both, Cluster(pools=POOLS)) == Home("a", "blue", pools=topics)
 
 
 def test_a_namespace_whose_pools_are_all_elsewhere_gives_nothing() -> None:
@@ -196,7 +199,7 @@ def test_a_namespace_whose_pools_are_all_elsewhere_gives_nothing() -> None:
     found = chosen(make_pod(), space("a,dual", "red,later"), places)
     assert found.problem is not None
     assert found.problem.text.endswith("of red, later none exists in subnet a, dual without an error")
-    assert (found.subnet, found.waits) == ("a", (("pool", "red"), ("pool", "later")))
+    assert (found.subnet, found.pools) == ("a", (("pool", "red"), ("pool", "later")))
     assert chosen(make_pod(), space("", "red"), places).subnet == "ovn-default"
     kept = chosen(make_pod(), space("a,dual", "red"), replace(places, kept="dual"))
     assert (kept.subnet, kept.pool, kept.problem) == ("dual", "", None)
@@ -215,9 +218,9 @@ def test_who_finds_no_subnet_with_room_waits_for_all_of_them() -> None:
     """And one that wants a single family stands in that family's line."""
     places = replace(THREE, full=("a", "dual"))
 
-    assert chosen(make_pod(), space("a,missing,dual"), places).waits == (("space", "a"), ("space", "dual"))
+    assert chosen(make_pod(), space("a,missing,dual"), places).lines == (("space", "a"), ("space", "dual"))
     one = make_pod(notes={"ip_family": "ipv6"})
-    assert chosen(one, space("dual"), places).waits == (("space", "dual", "", "IPv6"),)
+    assert chosen(one, space("dual"), places).lines == (("space", "dual", "", "IPv6"),)
 
 
 def test_a_place_says_what_wakes_those_who_wait_for_it() -> None:

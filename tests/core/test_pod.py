@@ -80,7 +80,7 @@ def refused(decision: Decision) -> Reason:
 
 # -- pools and families ----------------------------------------------------------------------------
 
-BLUE = Home("net", "blue", waits=(("pool", "blue"), ("space", "net", "red")))
+BLUE = Home("net", "blue", pools=(("pool", "blue"),), lines=(("space", "net", "red"),))
 
 
 def pooled(*ips: str, **held: str) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def test_a_full_pool_is_waited_for_in_every_line_that_would_do() -> None:
     decision = at_home(BLUE, **pooled("10.0.0.2", api="10.0.0.2"))
 
     assert refused(decision) is Reason.SUBNET_EXHAUSTED
-    assert decision.waits == (("space", "net", "blue"), *BLUE.waits, *ELSEWHERE)
+    assert decision.waits == (("space", "net", "blue"), *BLUE.lines, *ELSEWHERE, *BLUE.pools)
     conflict = at_home(BLUE, ask=asks("10.0.0.2"), **pooled("10.0.0.2", api="10.0.0.2"))
     assert refused(conflict) is Reason.ADDRESS_CONFLICT
-    assert not set(BLUE.waits) & set(conflict.waits)
+    assert not set(BLUE.lines) & set(conflict.waits)
 
 
 def test_a_pool_that_cannot_be_used_is_said_but_to_who_runs_or_has_a_reservation() -> None:

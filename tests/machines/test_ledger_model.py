@@ -251,15 +251,16 @@ class LedgerMachine(RuleBasedStateMachine):
         before, macs = self.model.held_by(), {mac: self.model.mac_holders(mac) for mac in MACS}
         self.ledger.drain_freed()
         self.ledger.drain_touched_pools()
-        old = self.model.said.get((source, key), ())
         self.ledger.put(source, key, records, self.now)
         self.model.put(source, key, tuple(records), self.now)
         assert set(self.ledger.drain_freed()) == self.fired(before, macs)
-        moved = {place for place, _ in before ^ self.model.held_by()}
-        places = {Place(one.subnet, address) for one in (*old, *records) for address in one.addresses}
+        after = self.model.held_by()
+        moved = {place for place, _ in before ^ after}
+        named = {place for place, _ in before | after}
+        named |= {Place(one.subnet, address) for one in records for address in one.addresses}
         touched = self.ledger.drain_touched_pools()
         assert {self.model.pool_of(place) for place in moved} - {""} <= touched
-        assert touched <= {self.model.pool_of(place) for place in places | moved} - {""}
+        assert touched <= {self.model.pool_of(place) for place in named} - {""}
 
     def fired(self, before: set[tuple[Place, str]], macs: dict[int, set[str]]) -> set[Topic]:
         lost = {place for place, _ in before - self.model.held_by()}

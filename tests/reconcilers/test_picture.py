@@ -308,7 +308,9 @@ def test_a_pool_changes_its_subnets_plan_in_the_same_step(picture: Picture) -> N
     assert {keys.pool("blue"), keys.pool_status("blue"), keys.pool("red")} <= found
     assert {keys.namespace("team"), keys.namespace("old")} <= found
     assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.4")
-    assert {("pool", "blue"), ("plan", "net"), ("space", "net"), ("space", "net", "blue")} <= {*picture.drain_topics()}
+    assert {("pool", "blue"), ("pool", "red"), ("plan", "net"), ("space", "net"), ("space", "net", "blue")} <= {
+        *picture.drain_topics()
+    }
     moved = make_pool("blue", "10.0.0.4", namespaces=("other",))
     assert {keys.namespace("team"), keys.namespace("other")} <= show(picture, Kind.POOL, BLUE, moved)
     assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.2")

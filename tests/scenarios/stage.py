@@ -29,11 +29,14 @@ KUBEOVN = "/apis/kubeovn.io/v1"
 _GROUPS = {
     "ip": f"{KUBEOVN}/ips",
     "subnet": f"{KUBEOVN}/subnets",
+    "ippool": f"{KUBEOVN}/ippools",
     "vip": f"{KUBEOVN}/vips",
     "iptables-eip": f"{KUBEOVN}/iptables-eips",
     "ovn-eip": f"{KUBEOVN}/ovn-eips",
     "namespace": "/api/v1/namespaces",
     "node": "/api/v1/nodes",
+    "statefulset": "/apis/apps/v1/namespaces/{}/statefulsets",
+    "deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "pod": "/api/v1/namespaces/{}/pods",
     "nad": "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions",
     "event": "/api/v1/namespaces/{}/events",
@@ -469,6 +472,15 @@ class Stage:
         self.until("subnet", name, "Ready", "True", "ResetLogicalSwitchAclSuccess")
         return name
 
+    def pool(self, subnet: str, *ips: str, name: str = "", **spec: Any) -> str:
+        """An IPPool that is in use; its name."""
+        name = name or f"{self.tag}-pool{sum(kind == 'ippool' for kind, _, _ in self._made)}"
+        wanted = {"subnet": subnet, "ips": list(ips)} | spec
+        body = {"apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": name}, "spec": wanted}
+        self.add("ippool", body)
+        self.until("ippool", name, "Ready", "True", "UpdateIPAMSucceeded")
+        return name
+
     def namespace(self, name: str = "", **annotations: str) -> str:
         """A new namespace; its name."""
         name = name or f"{self.tag}-space{len(self._made)}"
@@ -632,6 +644,13 @@ def ports(cluster: Cluster) -> dict[str, Object]:
 def switch_of(cluster: Cluster, port: str) -> str:
     """The logical switch that really has the port."""
     return cluster.nbctl("lsp-get-ls", port).split("(")[-1].rstrip(")\n")
+
+
+def sets(cluster: Cluster) -> dict[str, Object]:
+    """Every Address_Set by name, its columns as Python values."""
+    told = json.loads(cluster.nbctl("--format=json", "--columns=name,addresses,external_ids", "list", "Address_Set"))
+    rows = [dict(zip(told["headings"], map(_value, row), strict=True)) for row in told["data"]]
+    return {row["name"]: row for row in rows}
 
 
 def _value(told: Any) -> Any:

@@ -83,8 +83,9 @@ def decide(view: View, now: Seconds) -> Decision:
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
     """What may send the NIC to another subnet: whoever waits for anything is looked at again then."""
     if bidder.nic != DEFAULT:
-        return (*view.place.waits, ("provider", bidder.nic.bound))
-    return (*view.place.waits, ("namespace", bidder.object.metadata.namespace), ("default",))
+        return (*view.place.waits, ("provider", bidder.nic.bound), *bidder.home.pools)
+    elsewhere = (("namespace", bidder.object.metadata.namespace), ("default",))
+    return (*view.place.waits, *elsewhere, *bidder.home.pools)
 
 
 def _ending(held: Held) -> bool:
@@ -147,7 +148,7 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     answer = choose(view, now)
     if isinstance(answer, ipam.Refusal):
         full = answer.message.reason is Reason.SUBNET_EXHAUSTED  # then it stands in line wherever it may go
-        return _refuse(bidder, answer.message, answer.waits + bidder.home.waits * full, answer.retry_after)
+        return _refuse(bidder, answer.message, answer.waits + bidder.home.lines * full, answer.retry_after)
     return realise(Request(view.bidders, place, view.pod_nic_type, view.owner_uid, view.options), bidder, held, answer)
 
 
@@ -187,7 +188,7 @@ def _check_pod(view: View, bidder: Bidder, held: Held) -> None:
     if view.unreadable is not None:
         raise Refused(view.unreadable)
     if bidder.home.problem is not None and not bidder.running and not held.reserved:
-        raise Refused(bidder.home.problem, bidder.home.waits)
+        raise Refused(bidder.home.problem, bidder.home.pools)
     if not bidder.running and (owner := _namesake(bidder, held)):
         why = f"it is the port of {owner}, too"
         topics = (("port", bidder.port), ("ip", bidder.port))

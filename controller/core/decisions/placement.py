@@ -66,15 +66,16 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a pod's address shall come from; with a problem from nowhere, until one of `waits` has happened.
+    """Where a pod's address shall come from; with a problem from nowhere.
 
-    Without a problem `waits` are the lines of all rooms that would do, should none of them have room.
+    `pools` may change that choice; `lines` are those of all rooms that would do, should none of them have room.
     """
 
     subnet: str
     pool: str = ""
     problem: Message | None = None
-    waits: tuple[Topic, ...] = ()
+    pools: tuple[Topic, ...] = ()
+    lines: tuple[Topic, ...] = ()
 
 
 class Listing(Protocol):
@@ -147,7 +148,7 @@ def home_of(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: 
     if pools:
         return _of_pools(pools, rooms, places, ask.families)
     lines = (_line(places.place(room), "", ask.families) for room in rooms)
-    return Home(subnet, waits=tuple(line for line in lines if line))
+    return Home(subnet, lines=tuple(line for line in lines if line))
 
 
 def _in_pool(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: str, ask: Ask) -> Home:
@@ -163,7 +164,7 @@ def _seated(seat: Seat, subnet: str) -> Home:
     if subnet != seat.subnet:
         why = say(Reason.POOL_NOT_FOUND, "elsewhere", pool=seat.pool, actual=seat.subnet, subnet=subnet)
         return Home(subnet, seat.pool, why, topic)
-    return Home(subnet, seat.pool, waits=topic)
+    return Home(subnet, seat.pool, pools=topic)
 
 
 def _of_pools(pools: tuple[str, ...], rooms: tuple[str, ...], places: Places, families: tuple[Family, ...]) -> Home:
@@ -174,11 +175,11 @@ def _of_pools(pools: tuple[str, ...], rooms: tuple[str, ...], places: Places, fa
         kept = next((room for room in rooms if places.keeps(room)), None)
         texts = {"pools": ", ".join(pools), "subnets": ", ".join(rooms)}
         why = None if kept else say(Reason.POOL_NOT_FOUND, "none", **texts)
-        return Home(kept or rooms[0], problem=why, waits=topics)
+        return Home(kept or rooms[0], problem=why, pools=topics)
     mine = next((s for s in usable if places.keeps(s.subnet)), None)
     first = mine or next((s for s in usable if places.room(s.subnet, s.pool, families)), usable[0])
     lines = (_line(places.place(s.subnet), s.pool, families) for s in usable)
-    return Home(first.subnet, first.pool, waits=(*topics, *(line for line in lines if line)))
+    return Home(first.subnet, first.pool, pools=topics, lines=tuple(line for line in lines if line))
 
 
 def _line(place: Place, pool: str, families: tuple[Family, ...]) -> Topic | None:
