@@ -40,7 +40,6 @@ _GROUPS = {
     "pod": "/api/v1/namespaces/{}/pods",
     "nad": "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions",
     "event": "/api/v1/namespaces/{}/events",
-    "statefulset": "/apis/apps/v1/namespaces/{}/statefulsets",
     "vm": "/apis/kubevirt.io/v1/namespaces/{}/virtualmachines",
     "vmi": "/apis/kubevirt.io/v1/namespaces/{}/virtualmachineinstances",
     "migration": "/apis/kubevirt.io/v1/namespaces/{}/virtualmachineinstancemigrations",

@@ -19,7 +19,8 @@ from tests.sim.documents import (
     spec,
 )
 from tests.sim.owners import OWNER_UID, RETAINED, Owners
-from tests.sim.plans import Plan, is_mac, number, plan_of, split
+from tests.sim.plans import Plan, is_mac, number, plan_of, split, text
+from tests.sim.pools import Pools, is_pool_name
 from tests.sim.records import NEVER, Book, Spot, fields_of, foreign, pod_spots, row_spots
 from tests.sim.stage import NOTE, alive, port_of
 
@@ -54,9 +55,12 @@ class Checkers:
     port_writer: dict[str, str] = field(default_factory=dict)
     born: dict[str, float] = field(default_factory=dict)
     free_since: dict[str, float] = field(default_factory=dict)  # IP's uid -> when nobody kept it last
+    pooled: list[tuple[float, dict[str, dict[str, str]]]] = field(default_factory=lambda: [(float("-inf"), {})])
+    asked_pools: dict[str, set[str]] = field(default_factory=dict)  # owner, or `*.namespace` -> pools
 
     def __post_init__(self) -> None:
         self.owners = Owners(self.universe, self.book)
+        self.oracle_pools = Pools(self.universe.store)
         self.universe.watched_by(self.committed, self.transacted)
 
     def now(self) -> float:
@@ -78,6 +82,8 @@ class Checkers:
         mine = self.is_controller(commit.by)
         if commit.kind is Kind.SUBNET:
             self._note_plan(commit)
+        if commit.kind is Kind.POOL:
+            self._note_pools()
         self._note_asked(commit)
         before = dict(self.book.grants)
         fresh = self.book.see(commit, self.now(), by_controller=mine)
@@ -120,6 +126,7 @@ class Checkers:
                     self._share(spot, newest, owner, mine=mine)
             if mine and not is_mac(spot.address) and not owners[newest].forced:
                 self._legal(spot, newest, by)
+                self._in_its_pool(spot, newest, by)
                 self._cooled(spot, newest, by)
 
     def _share(self, spot: Spot, newest: str, owner: str, *, mine: bool) -> None:
@@ -143,6 +150,28 @@ class Checkers:
         how = "which it asked for" if named else "which nobody asked for"
         self.fail(f"{by} gave {owner} {spot.address}, {how}, and no plan of {spot.subnet} allows it: {plans}", spot)
 
+    def _in_its_pool(self, spot: Spot, owner: str, by: str) -> None:
+        """No address of a pool goes to somebody who asked neither for that pool nor for that address."""
+        if (spot, owner) in self.book.past or (owner, spot.address) in self.asked:
+            return
+        holders = {pools.get(spot.address, "") for pools in self._pool_states(spot.subnet)}
+        allowed = self.asked_pools.get(owner, set()) | self.asked_pools.get(f"*.{owner.partition('.')[2]}", set())
+        if not holders & (allowed | {""}):
+            self.fail(f"{by} gave {owner} {spot.address} of {sorted(holders)}, it asked for {sorted(allowed)}", spot)
+
+    def _pool_states(self, subnet: str) -> list[dict[str, str]]:
+        """Address -> pool, in every state of the pools that a process may believe in now."""
+        ends = [at for at, _ in self.pooled[1:]] + [float("inf")]
+        both = zip(self.pooled, ends, strict=True)
+        return [state.get(subnet, {}) for (_, state), end in both if end > self.now() - STALE]
+
+    def _note_pools(self) -> None:
+        """Remember which pool has which address, in every subnet; what was so a moment ago may still be believed."""
+        subnets = {str(spec(doc).get("subnet")) for doc in self.universe.store.docs[Kind.POOL].values()}
+        regions = {subnet: self.oracle_pools.regions(subnet) for subnet in subnets}
+        state = {s: {address: name for name, mine in r.items() for address in mine} for s, r in regions.items()}
+        self.pooled.append((self.now(), state))
+
     def _plans_of(self, subnet: str) -> list[Plan]:
         """Every plan of the subnet that a process may believe in now."""
         plans = self.plans.get(subnet, [])
@@ -157,7 +186,8 @@ class Checkers:
             return
         if any(plan is None for since, plan in self.plans.get(spot.subnet, []) if since > at - STALE):
             return  # a subnet that went and came again remembers nothing
-        spare = min((len(self._spare(spot, plan)) for plan in self._plans_of(spot.subnet)), default=0)
+        plans, states = self._plans_of(spot.subnet), self._pool_states(spot.subnet)
+        spare = min((len(self._spare(spot, plan, pools)) for plan in plans for pools in states), default=0)
         if spare >= SPARE or self._asks(owner, spot.address):
             passed = self.now() - at
             self.fail(f"{spot.address} of {spot.subnet} went from {last} to {owner} after {passed:.1f} s", spot)
@@ -168,8 +198,8 @@ class Checkers:
         mine = [docs[Kind.IP].get(("", owner))] + [p for p in docs[Kind.POD].values() if port_of(p) == owner]
         return any(doc is not None and address in self.wishes.get(meta(doc)["uid"], ()) for doc in mine)
 
-    def _spare(self, spot: Spot, plan: Plan) -> list[int]:
-        """Addresses of the same family that have been nobody's for a long time."""
+    def _spare(self, spot: Spot, plan: Plan, pools: dict[str, str]) -> list[int]:
+        """Addresses of the same family and pool that have been nobody's for a long time."""
         family = plan.family(spot.address)
         if family is None:
             return []
@@ -180,7 +210,9 @@ class Checkers:
             for s, release in released.items()
             if s.subnet == spot.subnet and release.at > since and not is_mac(s.address)
         }
-        return [value for value in family.drawable() if value not in busy]
+        pool = pools.get(spot.address, "")
+        free = [value for value in family.drawable() if value not in busy]
+        return [value for value in free if pools.get(text(value, family.version), "") == pool]
 
     def _note_plan(self, commit: Commit) -> None:
         plan = None if commit.new is None or deleting(commit.new) else plan_of(spec(commit.new))
@@ -191,6 +223,11 @@ class Checkers:
     def _note_asked(self, commit: Commit) -> None:
         """Remember who named which address, for ever: a late write may serve an old wish."""
         doc = commit.new
+        if doc is not None and commit.kind in (Kind.POD, Kind.NAMESPACE):
+            owner = port_of(doc) if commit.kind is Kind.POD else f"*.{commit.name[1]}"
+            texts = notes(doc).get(NOTE + "ip_pool", "")
+            if is_pool_name(texts) or commit.kind is Kind.NAMESPACE:
+                self.asked_pools.setdefault(owner, set()).update(filter(None, texts.split(",")))
         if doc is None or self.is_controller(commit.by):
             return
         if commit.kind in (Kind.IP, Kind.POD):

@@ -22,7 +22,9 @@ from controller.core import ipam, naming, occupants
 from controller.core.decisions import conditions, migration, nic, pod, realise, release, reservation, retention
 from controller.core.effects import ConfirmGone, Delete, DropPort
 from controller.machines.barrier import Barrier
+from controller.machines.pools import Pools
 from controller.machines.replica import Replica
+from controller.machines.shelf import Shelf
 from controller.machines.waiting import Waiting
 from controller.ports import Conflict
 from controller.reconcilers import workloads
@@ -183,6 +185,26 @@ def _only_more(true: Any) -> Any:
     return lambda present, managed: true(present, {**dict(present), **managed} if managed is not None else None)
 
 
+def _from_any_stock(true: Any) -> Any:
+    def next_free(self: Shelf, now: float, cooldown: float, pool: str = "") -> int | None:
+        stocks = [pool] if pool else list(self._stocks)
+        found = [value for name in stocks if (value := true(self, now, cooldown, name)) is not None]
+        return min(found, default=None)
+
+    return next_free
+
+
+def _divide_for_all(true: Any) -> Any:
+    def divide(self: Pools, plan: Any) -> Any:
+        """Every pool has all that it names; the shelf takes one of them."""
+        divided = true(self, plan)
+        for name in self.of_subnet(plan.name):
+            self._known[name].overlap = None
+        return divided
+
+    return divide
+
+
 _truth: Final[dict[str, Any]] = {
     "create": Store.create,
     "put": Database._put_port,
@@ -198,6 +220,8 @@ _truth: Final[dict[str, Any]] = {
     "retire": reservation._retire,
     "realise": realise.realise,
     "start": Mirrors.start,
+    "next_free": Shelf.next_free,
+    "divide": Pools.divide,
 }
 
 MUTANTS: Final[dict[str, Patch]] = {
@@ -248,6 +272,8 @@ MUTANTS: Final[dict[str, Patch]] = {
     "a label that vanished ends a reservation": swap(
         reservation, "_is_reserved", lambda _view, ip: ip.metadata.labels.get(naming.RESERVED) == "true"
     ),
+    "a pool's addresses leave by the default pool": swap(Shelf, "next_free", _from_any_stock(_truth["next_free"])),
+    "a pool that names another one's addresses serves": swap(Pools, "divide", _divide_for_all(_truth["divide"])),
     "edits are not undone": swap(reservation, "_drift", lambda *_: ({}, ())),
 }
 

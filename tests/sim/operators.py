@@ -8,7 +8,7 @@ from controller.core.rows import PortRow
 from tests.sim.agents import NAMESPACE_FINALIZER
 from tests.sim.documents import RESERVED, Doc, deleting, meta
 from tests.sim.hand import Hand
-from tests.sim.stage import ADDRESSES, CAST, EDITS, FOREIGN_FINALIZER, MACS, NODES, NOTE, SUBNETS
+from tests.sim.stage import ADDRESSES, CAST, EDITS, FOREIGN_FINALIZER, MACS, NODES, NOTE, POOLS, SUBNETS
 
 
 class Operators(Hand):
@@ -35,6 +35,23 @@ class Operators(Hand):
         subnet = self.any(Kind.SUBNET, when=lambda doc: not deleting(doc))
         if subnet is not None:
             self.store.delete(Kind.SUBNET, "", meta(subnet)["name"], meta(subnet)["uid"], "user")
+
+    def make_a_pool(self) -> None:
+        """Create a pool, or change what it has: some name what others have, or cannot be read."""
+        name = self.rng.choice(sorted(POOLS))
+        wanted = self.rng.choice(POOLS[name])
+        present = self.store.get(Kind.POOL, "", name)
+        if present is None:
+            self.store.create(Kind.POOL, "", name, {"spec": wanted}, "user")
+        elif not deleting(present):
+            body = {"spec": {"namespaces": None, "enableAddressSet": None, **wanted}}
+            self.store.patch(Kind.POOL, "", name, body, "user")
+
+    def delete_a_pool(self) -> None:
+        """Delete a pool, in use or not."""
+        pool = self.any(Kind.POOL, when=lambda doc: not deleting(doc))
+        if pool is not None:
+            self.store.delete(Kind.POOL, "", meta(pool)["name"], meta(pool)["uid"], "user")
 
     def annotate_a_namespace(self) -> None:
         """Bind a namespace to subnets, or free it."""

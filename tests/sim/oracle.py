@@ -14,6 +14,7 @@ from controller.core.catalogue import Reason
 from controller.core.objects import Kind
 from tests.sim.documents import RESERVED, Doc, deleting, finalizers, labels, meta, notes, ours, spec
 from tests.sim.plans import Plan, is_mac, plan_of, split, text
+from tests.sim.pools import Pools, is_pool_name
 from tests.sim.records import Spot, foreign, special
 from tests.sim.stage import NOTE, alive, kind_of, owner_of, port_of
 
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from tests.sim.store import Store
 
 MAC: Final = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
+
+
+BOTH: Final = frozenset({4, 6})
+FAMILIES: Final = {"ipv4": frozenset({4}), "ipv6": frozenset({6})}
+
+
+def _entries(text_: str) -> tuple[str, ...]:
+    return tuple(filter(None, (entry.strip() for entry in text_.split(","))))
 
 
 def is_address(text_: str, version: int) -> bool:
@@ -52,6 +61,9 @@ class Oracle:
     store: Store
     book: Book
     database: Database
+
+    def __post_init__(self) -> None:
+        self.pools = Pools(self.store)
 
     # -- subnets -----------------------------------------------------------------------------------
     def plan(self, name: str) -> Plan | None:
@@ -87,15 +99,24 @@ class Oracle:
                     found.setdefault(Spot(spec(ip).get("subnet", ""), address), set()).add(name)
         return found
 
-    def _full(self, subnet: str, plan: Plan, port: str, families: set[int]) -> bool:
-        """True if one of the families has nothing left to draw."""
+    def _full(self, subnet: str, plan: Plan, port: str, families: set[int], pool: str) -> bool:
+        """True if one of the families has nothing left to draw from that pool."""
+        regions = self.pools.regions(subnet)
+        elsewhere = set().union(*(region for name, region in regions.items() if name != pool))
+
+        def mine(address: str) -> bool:
+            return address in regions.get(pool, ()) if pool else address not in elsewhere
+
+        drawable = {f.version: [text(v, f.version) for v in f.drawable()] for f in plan.families}
         return any(
-            all(self.others(Spot(subnet, text(v, f.version)), port) for v in f.drawable())
-            for f in plan.families
-            if f.version in families
+            all(self.others(Spot(subnet, address), port) for address in drawable[version] if mine(address))
+            for version in families & drawable.keys()
         )
 
-    def _asked(self, subnet: str, plan: Plan, port: str, addresses: tuple[str, ...], mac: str) -> set[Reason]:
+    def _asked(
+        self, subnet: str, plan: Plan, port: str, addresses: tuple[str, ...], mac: str,
+        pool: str = "", families: frozenset[int] = BOTH,
+    ) -> set[Reason]:  # fmt: skip
         """What is wrong with addresses and a MAC that are asked for by name, and with drawing the rest."""
         found: set[Reason] = set()
         for address in addresses:
@@ -108,7 +129,9 @@ class Oracle:
                 found.add(Reason.ADDRESS_CONFLICT)
         mine = [s.address for s in self.book.spots_of(port) if s.subnet == subnet and not is_mac(s.address)]
         settled = {ip_address(a).version for a in (*addresses, *mine)}
-        if self._full(subnet, plan, port, {4, 6} - settled):
+        if not addresses and not families & {f.version for f in plan.families}:
+            found.add(Reason.ADDRESS_OUT_OF_RANGE)
+        if self._full(subnet, plan, port, set(families) - settled, pool):
             found.add(Reason.SUBNET_EXHAUSTED)
         if mac and any(self.others(s, port) for s in (*self.book.claims, *self.lingering()) if s.address == mac):
             found.add(Reason.MAC_CONFLICT)
@@ -165,7 +188,7 @@ class Oracle:
             return (pinned,)
         space = self.store.get(Kind.NAMESPACE, "", meta(pod)["namespace"])
         listed = notes(space).get(NOTE + "logical_switch", "") if space is not None else ""
-        names = tuple(filter(None, (name.strip() for name in listed.split(","))))
+        names = _entries(listed)
         if names:
             return names
         ip = self.store.get(Kind.IP, "", port_of(pod))
@@ -180,17 +203,48 @@ class Oracle:
 
     def pod(self, pod: Doc) -> set[Reason]:
         """Why this pod may stay without an address."""
-        reasons = [self._pod_in(pod, subnet) for subnet in self.subnets_of(pod)]
+        asked = notes(pod)
+        pool, subnets = asked.get(NOTE + "ip_pool", ""), self.subnets_of(pod)
+        if is_pool_name(pool):
+            return self._in_pool(pod, pool, subnets)
+        space = self.store.get(Kind.NAMESPACE, "", meta(pod)["namespace"])
+        pools = _entries(notes(space).get(NOTE + "ip_pool", "")) if space is not None else ()
+        if pools and not pool and not asked.get(NOTE + "ip_address") and not self._is_reserved(pod):
+            return self._in_pools(pod, pools, subnets)
+        reasons = [self._pod_in(pod, subnet) for subnet in subnets]
         return set() if not all(reasons) else set().union(*reasons)
 
-    def _pod_in(self, pod: Doc, subnet: str) -> set[Reason]:
+    def _is_reserved(self, pod: Doc) -> bool:
+        ip = self.store.get(Kind.IP, "", port_of(pod))
+        return ip is not None and self.held(ip) and self.book.grants[meta(ip)["uid"]].reserved
+
+    def _in_pool(self, pod: Doc, name: str, subnets: tuple[str, ...]) -> set[Reason]:
+        """In the pool that it names, which lies in one subnet."""
+        pinned, home = notes(pod).get(NOTE + "logical_switch", ""), self.pools.subnet(name)
+        subnet = pinned or home or subnets[0]
+        found = self._pod_in(pod, subnet, name)
+        wrong = not self.pools.usable(name) or subnet != home
+        return found | {Reason.POOL_NOT_FOUND} if wrong and not self._is_reserved(pod) else found
+
+    def _in_pools(self, pod: Doc, names: tuple[str, ...], subnets: tuple[str, ...]) -> set[Reason]:
+        """In any of its namespace's pools that lie in a subnet of it."""
+        usable = [n for n in names if self.pools.usable(n) and self.pools.subnet(n) in subnets]
+        kept = {s.subnet for s in self.book.spots_of(port_of(pod)) if not is_mac(s.address)}
+        rooms = [(self.pools.subnet(n), n) for n in usable] + [(s, "") for s in subnets if s in kept]
+        reasons = [self._pod_in(pod, subnet, name) for subnet, name in rooms]
+        if not rooms:
+            reasons = [self._pod_in(pod, subnet) | {Reason.POOL_NOT_FOUND} for subnet in subnets]
+        return set() if not all(reasons) else set().union(*reasons)
+
+    def _pod_in(self, pod: Doc, subnet: str, pool_name: str = "") -> set[Reason]:
         port, asked = port_of(pod), notes(pod)
         found = self._by_its_ip(pod, subnet)
         row = self.database.tables.ports.get(port)
         if row is not None and not row.ours:
             found.add(Reason.INVALID_SPEC)
         mac, pool = asked.get(NOTE + "mac_address", ""), asked.get(NOTE + "ip_pool", "")
-        named = asked.get(NOTE + "ip_address", "")
+        named, pool = asked.get(NOTE + "ip_address", ""), "" if is_pool_name(pool) else pool
+        families = FAMILIES.get(asked.get(NOTE + "ip_family", ""), BOTH)
         texts = [t for t in (named or pool).replace(";", ",").split(",") if t]
         if any(not (is_address(t, 4) or is_address(t, 6)) for t in texts) or (mac and not MAC.match(mac)):
             return found | {Reason.VALIDATE_POD_NETWORK_FAILED}
@@ -206,7 +260,7 @@ class Oracle:
             return found | self._shared(subnet, ip)
         if pool and not named:
             return found | self._from_list(pod, subnet, plan, split(pool.replace(";", ",")), mac)
-        return found | self._asked(subnet, plan, port, split(named), mac)
+        return found | self._asked(subnet, plan, port, split(named), mac, pool_name, families)
 
     def _shared(self, subnet: str, ip: Doc) -> set[Reason]:
         """A reservation whose address a person has given to somebody else as well."""
@@ -255,7 +309,7 @@ class Oracle:
         has = set(split(f"{fields['v4IpAddress']},{fields['v6IpAddress']}"))
         named, pool = asked.get(NOTE + "ip_address", ""), asked.get(NOTE + "ip_pool", "")
         wrong = bool(named) and not set(split(named)) <= has
-        if pool and not named:
+        if pool and not named and not is_pool_name(pool):
             wrong = not set(split(pool.replace(";", ","))) & has
         return wrong or mac not in ("", fields["macAddress"])
 

@@ -11,8 +11,9 @@ from controller.core.rows import MANAGED_OPTIONS
 from tests.sim.documents import RESERVED, Doc, deleting, finalizers, labels, meta, notes, ours, spec
 from tests.sim.oracle import Oracle, allocated, takes_part
 from tests.sim.owners import OWNER_UID, Owners
-from tests.sim.plans import Family, is_mac, number, split
-from tests.sim.records import Book, crossing, fields_of, foreign, pod_spots, row_spots, special
+from tests.sim.plans import Family, Plan, is_mac, number, split
+from tests.sim.pools import blocks, named
+from tests.sim.records import Book, Spot, crossing, fields_of, foreign, pod_spots, row_spots, special
 from tests.sim.stage import NOTE, controller_of, kind_of, owner_of, port_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Judge:
             yield from self._port(name, row)
         for (_, name), subnet in sorted(self.store.docs[Kind.SUBNET].items()):
             yield from self._subnet(name, subnet)
+        for (_, name), pool in sorted(self.store.docs[Kind.POOL].items()):
+            yield from self._pool(name, pool)
 
     # -- pods --------------------------------------------------------------------------------------
     def _pod(self, pod: Doc) -> Iterator[str]:
@@ -236,6 +239,47 @@ class Judge:
             yield f"subnet {name}: used {using} and available {free}, true owners are {sorted(map(str, spots))}"
         elif using[0] != len(told) or free[0] != len(told_free):
             yield f"subnet {name}: the numbers {using} {free} are not those of the ranges"
+
+    # -- pools -------------------------------------------------------------------------------------
+    def _pool(self, name: str, pool: Doc) -> Iterator[str]:
+        row = self.universe.database.tables.sets.get(name)
+        if deleting(pool):
+            if not OUR_FINALIZERS.isdisjoint(finalizers(pool)):
+                yield f"pool {name} is being deleted and our finalizer is on it: {pool}"
+            return
+        pools, items = self.oracle.pools, tuple(spec(pool).get("ips") or ())
+        if spec(pool).get("enableAddressSet") and ("" if row is None else row.addresses) != blocks(items):
+            yield f"pool {name} has the address set {row}: {pool}"
+        elif row is not None and not spec(pool).get("enableAddressSet"):
+            yield f"pool {name} has an address set that it did not ask for: {row}"
+        subnet = str(spec(pool)["subnet"])
+        plan, ready = self.oracle.plan(subnet), _condition(pool, "Ready")
+        inside = plan is not None and all(self._inside(plan, address) for address in named(items))
+        if ready is None or (ready["status"] == "True") != (inside and pools.usable(name)):
+            yield f"pool {name} says {ready}: {pool}"
+        region = pools.regions(subnet)[name]
+        for family in plan.families if plan is not None else ():
+            drawn = {a for a in region if (":" in a) == (family.version == 6) and family.may_be_drawn(number(a))}
+            yield from self._counts(name, pool, family.version, subnet, drawn)
+
+    @staticmethod
+    def _inside(plan: Plan, address: str) -> bool:
+        family = plan.family(address)
+        return family is not None and family.network <= number(address) <= family.broadcast
+
+    def _counts(self, name: str, pool: Doc, version: int, subnet: str, drawn: set[str]) -> Iterator[str]:
+        status: dict[str, Any] = pool.get("status") or {}
+        using, free = status.get(f"v{version}UsingIPRange"), status.get(f"v{version}AvailableIPRange")
+        taken = {a for a in drawn if self.book.owners(Spot(subnet, a))}
+        doubtful = {number(s.address) for s in self.oracle.lingering() if s.subnet == subnet and not is_mac(s.address)}
+        wrong = _expand(using) ^ {*map(number, taken)} | _expand(free) ^ {*map(number, drawn - taken)}
+        if wrong - doubtful:
+            yield f"pool {name}: used {using}, available {free}; it has {sorted(drawn)}, used are {sorted(taken)}"
+        elif (status.get(f"v{version}UsingIPs"), status.get(f"v{version}AvailableIPs")) != (
+            len(_expand(using)),
+            len(_expand(free)),
+        ):
+            yield f"pool {name}: the numbers are not those of the ranges: {status}"
 
 
 def _key(doc: Doc) -> tuple[str, str, str]:

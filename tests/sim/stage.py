@@ -68,6 +68,22 @@ EDITS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "dual": ({"cidrBlock": "nonsense"}, {"excludeIps": ["fd00:3::2..fd00:3::3"]}),
     "side": ({"cidrBlock": "10.4.0.0/32"}, {"cidrBlock": "10.4.0.0/28"}),
 }
+POOLS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
+    "blue": (
+        {"subnet": "small", "ips": ["10.2.0.6..10.2.0.8"], "enableAddressSet": True},
+        {"subnet": "small", "ips": ["10.2.0.8", "10.2.0.10..10.2.0.12"], "namespaces": ["team"]},
+        {"subnet": "small", "ips": ["10.2.0.6", "10.2.0.300"]},
+        {"subnet": "dual", "ips": ["10.3.0.5"]},
+    ),
+    "green": (
+        {"subnet": "small", "ips": ["10.2.0.8..10.2.0.10"]},
+        {"subnet": "small", "ips": ["10.2.0.11", "10.9.9.9"]},
+    ),
+    "red": (
+        {"subnet": "dual", "ips": ["10.3.0.4..10.3.0.5", "fd00:3::4..fd00:3::5"]},
+        {"subnet": "dual", "ips": ["10.3.0.4"], "enableAddressSet": True},
+    ),
+}
 ADDRESSES: Final[dict[str, tuple[str, ...]]] = {
     "ovn-default": ("10.16.0.2", "10.16.0.3", "10.16.0.77", "10.16.0.1", "10.16.0.255"),
     "tiny": ("10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5", "10.1.0.6", "10.1.0.1", "10.1.0.7", "10.9.9.9"),
@@ -89,6 +105,8 @@ def set_up(store: Store, subnets: tuple[str, ...]) -> None:
         store.create(Kind.NODE, "", node, {"status": status}, "installer")
     for name in subnets:
         store.create(Kind.SUBNET, "", name, {"spec": SUBNETS[name]}, "installer")
+    for name in ("blue", "red"):
+        store.create(Kind.POOL, "", name, {"spec": POOLS[name][0]}, "installer")
 
 
 def port_of(pod: Doc) -> str:

@@ -108,6 +108,40 @@ def test_one_address_for_two_reservations_is_noticed() -> None:
     breaks(story, r"10\.1\.0\.2 of tiny is given to p1\.default and belongs to p0\.default")
 
 
+def test_a_pools_address_for_who_did_not_ask_is_noticed() -> None:
+    def pool(stage: Stage) -> None:
+        spec = {"subnet": "tiny", "ips": ["10.1.0.2..10.1.0.4"]}
+        stage.store.create(Kind.POOL, "", "blue", {"spec": spec}, "user")
+        stage.checkers.pooled.pop(0)  # it has been there for so long that every process knows it
+
+    def drawn(stage: Stage) -> None:
+        pool(stage)
+        stage.put(row("p0.default", "10.1.0.3"))
+
+    def another(stage: Stage) -> None:
+        pool(stage)
+        stage.store.create(Kind.POD, "default", "p0", {"metadata": {"annotations": {NOTE + "ip_pool": "red"}}}, "user")
+        stage.put(row("p0.default", "10.1.0.3"))
+
+    breaks(drawn, r"gave p0\.default 10\.1\.0\.3 of \['blue'\], it asked for \[\]")
+    breaks(another, r"gave p0\.default 10\.1\.0\.3 of \['blue'\], it asked for \['red'\]")
+
+
+def test_a_pools_address_for_who_asked_breaks_nothing() -> None:
+    async def story(universe: SimWorld) -> None:
+        stage = Stage(universe)
+        stage.store.create(Kind.POOL, "", "blue", {"spec": {"subnet": "tiny", "ips": ["10.1.0.2..10.1.0.4"]}}, "user")
+        for pod, wish in (("p0", {"ip_pool": "blue"}), ("p1", {"ip_address": "10.1.0.3"})):
+            notes = {NOTE + key: value for key, value in wish.items()}
+            stage.store.create(Kind.POD, "default", pod, {"metadata": {"annotations": notes}}, "user")
+        stage.put(row("p0.default", "10.1.0.2", "02:00:00:00:03:01"))
+        stage.put(row("p1.default", "10.1.0.3", "02:00:00:00:03:02"))
+
+        assert len(universe.database.tables.ports) == 2
+
+    in_a_world(story)
+
+
 def test_a_port_on_a_reserved_address_is_noticed() -> None:
     def story(stage: Stage) -> None:
         stage.grant("p0", "10.1.0.2")

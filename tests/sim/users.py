@@ -20,6 +20,7 @@ from tests.sim.stage import (
     NODES,
     NOTE,
     OWN_ADDRESS,
+    POOLS,
     SUBNETS,
     Workload,
     controller_of,
@@ -66,6 +67,8 @@ class Users(Hand):
             operators.edit_a_subnet: 3,
             operators.delete_a_subnet: 1,
             operators.make_a_subnet: 6,
+            operators.make_a_pool: 2,
+            operators.delete_a_pool: 1,
             operators.annotate_a_namespace: 2,
             operators.delete_a_namespace: 1,
             operators.place_a_foreign_object: 2,
@@ -221,6 +224,11 @@ class Users(Hand):
         elif rng.random() < 0.08:
             some = rng.sample(ADDRESSES.get(subnet, ADDRESSES["tiny"]), 1 if subnet == "ghost" else 3)
             asked["ip_pool"] = ";".join(some)
+        elif rng.random() < 0.15:
+            asked["ip_pool"] = rng.choice(sorted(POOLS))
+            asked.pop("logical_switch", None)
+        elif rng.random() < 0.05:
+            asked["ip_family"] = rng.choice(("ipv4", "ipv6"))
         if rng.random() < 0.06:
             asked["mac_address"] = rng.choice((*MACS, *BAD_MACS))
         if rng.random() < 0.02:
