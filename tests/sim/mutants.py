@@ -186,9 +186,9 @@ def _only_more(true: Any) -> Any:
 
 
 def _from_any_stock(true: Any) -> Any:
-    def next_free(self: Shelf, now: float, cooldown: float, pool: str = "") -> int | None:
+    def next_free(self: Shelf, now: float, cooldown: float, pool: str = "", skip: Any = ()) -> int | None:
         stocks = [pool] if pool else list(self._stocks)
-        found = [value for name in stocks if (value := true(self, now, cooldown, name)) is not None]
+        found = [value for name in stocks if (value := true(self, now, cooldown, name, skip)) is not None]
         return min(found, default=None)
 
     return next_free
