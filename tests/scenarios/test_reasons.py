@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from controller.core.catalogue import CATALOGUE, Reason
+from tests.scenarios import reasons_of_networks, reasons_of_pools
+from tests.scenarios.reasons import STORIES, Story, bad_ip, bad_pod, pattern, refused, story, told
 from tests.scenarios.stage import (
     OVN,
     RESERVED,
-    Object,
     Stage,
     condition,
     eventually,
@@ -22,9 +21,6 @@ from tests.scenarios.stage import (
     pod,
     reservation,
 )
-
-Story = Callable[[Stage, str, str], None]
-STORIES: dict[tuple[Reason, str, str], Story] = {}
 
 # What cannot be reached from outside, and why.
 UNREACHED: dict[tuple[Reason, str, str], str] = {
@@ -39,60 +35,6 @@ UNREACHED: dict[tuple[Reason, str, str], str] = {
     (Reason.SUBNET_EXHAUSTED, "queued", "IP"): "said for the instant between two wake-ups; tests/machines has it",
     (Reason.ADDRESS_CONFLICT, "cooling", "Pod"): "as for the IP below",
 }
-
-
-def story(reason: Reason, text: str, kind: str) -> Callable[[Story], Story]:
-    """Register how a text is reached on a kind."""
-
-    def keep(play: Story) -> Story:
-        STORIES[reason, text, kind] = play
-        return play
-
-    return keep
-
-
-def pattern(reason: Reason, text: str) -> re.Pattern[str]:
-    """What a message of that text looks like."""
-    parts = re.split(r"\{\w+\}", CATALOGUE[reason].texts[text])
-    return re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
-
-
-def refused(stage: Stage, name: str, reason: Reason, text: str) -> Object:
-    """Wait until the IP is refused with that text, as condition and as Event; it holds nothing."""
-    ip = stage.refused(name, reason)
-    message = condition(ip, "Ready")["message"]
-    assert pattern(reason, text).fullmatch(message), message
-    stage.api.told("IP", name, reason)
-    return ip
-
-
-def told(stage: Stage, name: str, reason: Reason, text: str, kind: str = "Pod") -> None:
-    """Wait until the object hears just that in an Event."""
-
-    def look() -> bool:
-        found = stage.api.events(kind, name)
-        assert any(why == reason and pattern(reason, text).fullmatch(said) for why, said in found), found
-        return True
-
-    eventually(f"{kind} {name} hears {reason} {text}", look)
-
-
-def bad_ip(reason: Reason, text: str, **spec: Any) -> None:
-    """Register a story: an IP with this spec is refused."""
-
-    @story(reason, text, "IP")
-    def play(stage: Stage, net: str, name: str) -> None:
-        stage.reserve(name, net, **spec)
-        refused(stage, f"{name}.default", reason, text)
-
-
-def bad_pod(reason: Reason, text: str, **notes: str) -> None:
-    """Register a story: a pod with these annotations waits."""
-
-    @story(reason, text, "Pod")
-    def play(stage: Stage, net: str, name: str) -> None:
-        stage.pod(name, **({"subnet": net} | notes))
-        told(stage, name, reason, text)
 
 
 bad_ip(Reason.INVALID_SPEC, "missing", subnet=...)
@@ -413,7 +355,7 @@ def test_the_reason_is_reached(stage: Stage, play: Story) -> None:
 
 def test_every_reason_of_the_catalogue_is_reached_or_explained() -> None:
     """Each reason on each kind it is said to appear on, and each of its texts."""
-    known = STORIES.keys() | UNREACHED.keys()
+    known = STORIES.keys() | UNREACHED.keys() | reasons_of_pools.UNREACHED.keys() | reasons_of_networks.UNREACHED.keys()
     for reason, entry in CATALOGUE.items():
         for kind in entry.on:
             assert any(r is reason and k == kind for r, _, k in known), f"{reason} on {kind}"
