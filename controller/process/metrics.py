@@ -180,14 +180,7 @@ class State(Collector):
         yield refused
         picture = controller.picture
         rows = GaugeMetricFamily("keepip_replica_objects", "Objects in the replicas", labels=["kind"])
-        for kind, size in (
-            ("IP", len(picture.ips)),
-            ("Pod", len(picture.pods)),
-            ("Subnet", len(picture.subnets)),
-            ("Namespace", len(picture.namespaces)),
-            ("Node", len(picture.nodes)),
-            ("Logical_Switch_Port", len(picture.ports.ports())),
-        ):
+        for kind, size in (*picture.sizes(), ("Logical_Switch_Port", len(picture.ports.ports()))):
             rows.add_metric([kind], size)
         yield rows
 

@@ -112,6 +112,10 @@ class Picture:
         kinds = ((str(kind), one.synced or kind in self._unserved) for kind, one in self._replicas.items())
         return (*kinds, ("Northbound", self.ports.synced))
 
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """How many objects of each kind are known."""
+        return ((str(kind), len(replica)) for kind, replica in self._replicas.items())
+
     def served(self, kind: Kind) -> bool:
         """True if the replica shows what there is; False while the kind's CRD is not there, or nobody knows."""
         return self._replicas[kind].synced and kind not in self._unserved
