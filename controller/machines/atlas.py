@@ -53,6 +53,7 @@ class Atlas:
     _selecting: set[str] = field(default_factory=set)
     _defaults: set[str] = field(default_factory=set)
     _bound: dict[str, set[str]] = field(default_factory=dict)  # provider -> subnets of it
+    _kept_out: set[str] = field(default_factory=set)  # by nodes
     _nodes: dict[str, tuple[Address, ...]] = field(default_factory=dict)
     _node_addresses: list[tuple[int, int, str]] = field(default_factory=list)  # family, value, node
 
@@ -81,15 +82,28 @@ class Atlas:
         if known is not None and isinstance(known.layout, Layout):
             known.plan = self.pools.divide(known.layout.plan)
 
-    def put_node(self, node: str, addresses: Iterable[Address]) -> None:
-        """A node's own addresses: a subnet that is not validated yet may not contain them."""
+    def put_node(self, node: str, addresses: Iterable[Address]) -> set[str]:
+        """A node's own addresses: a subnet that is not validated yet may not contain them.
+
+        Answers every subnet whose usability may have changed: those that nodes kept out, and those around the new.
+        """
+        mine = tuple(dict.fromkeys(addresses))
+        if set(mine) == set(self._nodes.get(node, ())):
+            return set()
         for address in self._nodes.pop(node, ()):
             self._node_addresses.remove((address.family, address.value, node))
-        mine = tuple(dict.fromkeys(addresses))
         if mine:
             self._nodes[node] = mine
         for address in mine:
             insort(self._node_addresses, (address.family, address.value, node))
+        changed = set(self._kept_out) | {name for address in mine for name in self._around(address)}
+        return changed.union(*(self._judge(one) for one in self._by_age(changed)))
+
+    def _around(self, address: Address) -> list[str]:
+        """The accepted overlay subnet of the default VPC that has the address."""
+        spans = self._spans.get((naming.DEFAULT_VPC, "", address.family), [])
+        at = bisect_left(spans, (address.value + 1, 0, "")) - 1
+        return [spans[at][2]] if at >= 0 and address.value <= spans[at][1] else []
 
     def _by_age(self, names: Iterable[str]) -> list[str]:
         return sorted((n for n in names if n in self._known), key=self._age)
@@ -139,7 +153,9 @@ class Atlas:
             return set()
         known.overlap = self._node_in(known)
         if known.overlap is not None:
-            return set()
+            self._kept_out.add(name)
+            freed = self._refused_by.pop(name, set())
+            return freed.union(*(self._judge(one) for one in self._by_age(freed)))
         for younger in rivals:
             self._withdraw(younger, self._known[younger])
         for cidr in _cidrs(known.layout):
@@ -150,6 +166,7 @@ class Atlas:
     def _withdraw(self, name: str, known: _Known) -> None:
         for names in list(self._refused_by.values()) if known.overlap else ():
             names.discard(name)
+        self._kept_out.discard(name)
         if isinstance(known.layout, Message):
             return
         for cidr in _cidrs(known.layout):

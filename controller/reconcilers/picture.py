@@ -351,14 +351,7 @@ class Picture:
     def _see_subnet(self, name: str, old: Subnet | None, new: Subnet | None, now: Seconds) -> Iterator[Key]:
         default = self.atlas.default()
         for changed in sorted(self.atlas.put(name, new)):
-            plan = self.atlas.plan(changed)
-            self.ledger.configure(changed, plan)
-            self.crowded.add(changed)
-            if changed != name or not _alike(old, new):
-                self.announce(("subnet", changed), ("space", changed), ("plan", changed))
-                yield from map(keys.pool, self.atlas.pools.of_subnet(changed))
-            yield keys.subnet(changed)
-            yield keys.subnet_status(changed)
+            yield from self._adopt(changed, news=changed != name or not _alike(old, new))
         if self.atlas.default() != default:
             self.announce(("default",))
         if (old is None) != (new is None):  # what its granted IPs say of it is true no more
@@ -373,6 +366,16 @@ class Picture:
         listed = set(subnet.spec.namespaces) if subnet is not None else set()
         for namespace in sorted(self._naming(name) | listed):
             yield keys.namespace(namespace)
+
+    def _adopt(self, subnet: str, *, news: bool) -> Iterator[Key]:
+        """Give out by what the subnet has become."""
+        self.ledger.configure(subnet, self.atlas.plan(subnet))
+        self.crowded.add(subnet)
+        if news:
+            self.announce(("subnet", subnet), ("space", subnet), ("plan", subnet))
+            yield from map(keys.pool, self.atlas.pools.of_subnet(subnet))
+        yield keys.subnet(subnet)
+        yield keys.subnet_status(subnet)
 
     def _see_pool(self, name: str, old: Pool | None, new: Pool | None) -> Iterator[Key]:
         if not _alike(old, new):
@@ -415,8 +418,8 @@ class Picture:
             except Malformed:
                 continue
         self.ledger.bar(name, found)
-        self.atlas.put_node(name, found)
-        yield from ()
+        for changed in sorted(self.atlas.put_node(name, found)):
+            yield from self._adopt(changed, news=True)
 
     # -- Northbound --------------------------------------------------------------------------------
 

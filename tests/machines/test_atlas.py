@@ -227,6 +227,20 @@ def test_a_node_above_a_subnet_is_not_in_it() -> None:
     assert usable(atlas) == {"a", "b"}
 
 
+def test_a_subnet_is_judged_again_when_a_node_comes_or_goes() -> None:
+    """Whatever order they are heard of in; and those that it kept out come in while it is out."""
+    atlas = Atlas()
+    atlas.put("a", old("a", "10.0.0.0/24"))
+    atlas.put("b", old("b", "10.0.0.0/25", 1, conditions=VALID))
+    assert usable(atlas) == {"a"}
+
+    assert atlas.put_node("n", [parse_address("10.0.0.9")]) == {"a", "b"}
+    assert usable(atlas) == {"b"}
+    assert atlas.put_node("n", [parse_address("10.0.0.9")]) == set()
+    assert atlas.put_node("n", [parse_address("10.7.0.9")]) == {"a", "b"}
+    assert usable(atlas) == {"a"}
+
+
 # -- how a pod comes to a subnet -------------------------------------------------------------------
 
 

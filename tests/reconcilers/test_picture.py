@@ -11,7 +11,18 @@ from controller.core.decisions.namespace import POOLS, SWITCHES
 from controller.core.effects import Promise, Remember
 from controller.core.ipam import Source
 from controller.core.neighbours import PoolStatus, VirtualMachine
-from controller.core.objects import OPTIONAL, Ip, Kind, Meta, Namespace, Node, NodeAddress, NodeStatus, SubnetStatus
+from controller.core.objects import (
+    OPTIONAL,
+    Condition,
+    Ip,
+    Kind,
+    Meta,
+    Namespace,
+    Node,
+    NodeAddress,
+    NodeStatus,
+    SubnetStatus,
+)
 from controller.core.rows import AddressSetRow, PortRow
 from controller.machines.waiting import Waiting
 from controller.reconcilers import keys
@@ -163,11 +174,26 @@ def test_a_promise_ends_with_its_record_and_knows_its_maker(picture: Picture) ->
 
 def test_a_nodes_address_is_nobodys(picture: Picture) -> None:
     """A node's InternalIP is never given out; what cannot be read is skipped."""
+    valid = (Condition(type="Validated", status="True"),)
+    show(picture, Kind.SUBNET, make_subnet(), make_subnet(conditions=valid))
     addresses = tuple(NodeAddress(type="InternalIP", address=text) for text in ("10.0.0.2", "x"))
     show(picture, Kind.NODE, None, Node(metadata=make_pod("a").metadata, status=NodeStatus(addresses=addresses)))
 
     assert picture.ledger.barred(TWO) == "a"
     assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.3")
+
+
+def test_a_subnet_that_a_node_keeps_out_comes_in_when_the_node_goes(picture: Picture) -> None:
+    """Those who wait for it are woken."""
+    addresses = (NodeAddress(type="InternalIP", address="10.0.0.2"),)
+    node = Node(metadata=make_pod("a").metadata, status=NodeStatus(addresses=addresses))
+    assert keys.subnet("net") in show(picture, Kind.NODE, None, node)
+    assert picture.ledger.next_free("net", 4, NOW) is None
+
+    picture.drain_topics()
+    show(picture, Kind.NODE, node, None)
+    assert ("space", "net") in picture.drain_topics()
+    assert picture.ledger.next_free("net", 4, NOW) == num("10.0.0.2")
 
 
 def test_nothing_is_synced_until_everything_is() -> None:
