@@ -13,7 +13,6 @@ from controller.core.addresses import parse_address
 from controller.core.decisions.binding import addresses
 from controller.core.decisions.entitlement import Attachment
 from controller.core.decisions.multus import nad_topic
-from controller.core.decisions.namespace import POOLS, SWITCHES, entries
 from controller.core.decisions.networks import attachments_of
 from controller.core.decisions.pool import set_topic
 from controller.core.effects import Promise, Remember
@@ -38,6 +37,15 @@ from controller.machines.replica import PortReplica, Replica
 from controller.machines.waiting import SPACE
 from controller.reconcilers import keys, neighbours, workloads
 from controller.reconcilers.nics import Nics, pod_key
+from controller.reconcilers.relations import (
+    alike,
+    owner_of_row,
+    owners_of_ip,
+    pools_of_namespace,
+    subnet_of_ip,
+    subnets_of_namespace,
+    vm_of_migration,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,18 +62,18 @@ class Picture:
 
     def __init__(self, *, keep_vm_ip: bool = True) -> None:
         self.keep_vm_ip = keep_vm_ip
-        self.ips: Replica[Ip] = Replica({"owner": _owners_of_ip, "subnet": _subnet_of_ip, "workload": workloads.of_ip})
+        self.ips: Replica[Ip] = Replica({"owner": owners_of_ip, "subnet": subnet_of_ip, "workload": workloads.of_ip})
         by = {"owner": lambda pod: (naming.owner_of(pod),), "nad": attachments_of}
         self.pods: Replica[Pod] = Replica(by, known_as=self._settled)
         self.subnets: Replica[Subnet] = Replica()
-        self.namespaces: Replica[Namespace] = Replica({"subnet": _subnets_of_namespace, "pool": _pools_of_namespace})
+        self.namespaces: Replica[Namespace] = Replica({"subnet": subnets_of_namespace, "pool": pools_of_namespace})
         self.nodes: Replica[Node] = Replica()
         self.stateful_sets: Replica[StatefulSet] = Replica()
         self.pools: Replica[Pool] = Replica({"subnet": lambda pool: (pool.spec.subnet,)})
         self.nads: Replica[Nad] = Replica()
         self.vms: Replica[VirtualMachine] = Replica()
         self.vmis: Replica[VirtualMachineInstance] = Replica()
-        self.migrations: Replica[Migration] = Replica({"vm": _vm_of_migration})
+        self.migrations: Replica[Migration] = Replica({"vm": vm_of_migration})
         self.vips: Replica[Vip] = Replica({"subnet": lambda vip: (vip.spec.subnet,)})
         self.iptables_eips: Replica[IptablesEip] = Replica()
         self.ovn_eips: Replica[OvnEip] = Replica()
@@ -309,7 +317,7 @@ class Picture:
         yield keys.reservation(name)
         for side in (old, new):
             if side is not None:
-                yield from (keys.pod(*owner) for owner in _owners_of_ip(side) if self._concerns_pods(side, owner))
+                yield from (keys.pod(*owner) for owner in owners_of_ip(side) if self._concerns_pods(side, owner))
         if old is not None and new is None:
             yield keys.subnet(old.spec.subnet)
 
@@ -351,13 +359,13 @@ class Picture:
     def _see_subnet(self, name: str, old: Subnet | None, new: Subnet | None, now: Seconds) -> Iterator[Key]:
         default = self.atlas.default()
         for changed in sorted(self.atlas.put(name, new)):
-            yield from self._adopt(changed, news=changed != name or not _alike(old, new))
+            yield from self._adopt(changed, news=changed != name or not alike(old, new))
         if self.atlas.default() != default:
             self.announce(("default",))
         if (old is None) != (new is None):  # what its granted IPs say of it is true no more
             yield from [keys.reservation(ip.metadata.name) for ip in self.ips.by("subnet", name)]
         self._place_rows()
-        providers = {side.spec.provider for side in (old, new) if side is not None and not _alike(old, new)}
+        providers = {side.spec.provider for side in (old, new) if side is not None and not alike(old, new)}
         for provider in sorted(providers - {"", naming.OVN}):
             self.announce(("provider", provider))
             for pod in self.nics.homeless(provider):
@@ -378,7 +386,7 @@ class Picture:
         yield keys.subnet_status(subnet)
 
     def _see_pool(self, name: str, old: Pool | None, new: Pool | None) -> Iterator[Key]:
-        if not _alike(old, new):
+        if not alike(old, new):
             for subnet in sorted(self.atlas.put_pool(name, new)):
                 self.ledger.configure(subnet, self.atlas.plan(subnet))
                 for peer in self.atlas.pools.of_subnet(subnet):  # whose address it was may be another's
@@ -407,7 +415,7 @@ class Picture:
         assert one is not None  # noqa: S101 - a change has at least one side
         self.announce(("namespace", one.metadata.name))
         yield keys.namespace(one.metadata.name)
-        if set(_subnets_of_namespace(old)) != set(_subnets_of_namespace(new)):
+        if set(subnets_of_namespace(old)) != set(subnets_of_namespace(new)):
             yield from workloads.retained(self, one.metadata.name)
 
     def _see_node(self, name: str, new: Node | None) -> Iterator[Key]:
@@ -432,7 +440,7 @@ class Picture:
         self.put(Source.PORT, name, said, now)
         self.announce(("port", name))
         for side in (old, new):
-            if side is not None and (owner := _owner_of_row(side)) is not None:
+            if side is not None and (owner := owner_of_row(side)) is not None:
                 yield keys.pod(*owner)
         if self.ips.get("", name) is not None:
             yield keys.reservation(name)
@@ -468,40 +476,3 @@ class Picture:
             self.announce(("switch", name))
         if self.atlas.subnet(name) is not None:
             yield keys.subnet(name)
-
-
-def _alike(old: Subnet | Pool | None, new: Subnet | Pool | None) -> bool:
-    """True if the change is one of the status, which thousands who wait for it need not hear of."""
-    if old is None or new is None:
-        return False
-    before, after = old.metadata, new.metadata
-    same = (before.uid, before.deleting, before.annotations) == (after.uid, after.deleting, after.annotations)
-    return same and old.spec == new.spec
-
-
-def _owners_of_ip(ip: Ip) -> Iterator[naming.Owner]:
-    """Who the IP says it is for; by its fields, which decide, not by its name (which may be anything)."""
-    if ip.spec.namespace and ip.spec.pod_name:
-        yield naming.Owner(ip.spec.namespace, ip.spec.pod_name)
-
-
-def _vm_of_migration(migration: Migration) -> Iterator[tuple[str, str]]:
-    yield migration.metadata.namespace, migration.spec.vmi_name
-
-
-def _subnet_of_ip(ip: Ip) -> Iterator[str]:
-    if ip.spec.subnet:
-        yield ip.spec.subnet
-
-
-def _owner_of_row(row: PortRow) -> naming.Owner | None:
-    namespace, slash, name = row.external("pod").partition("/")
-    return naming.Owner(namespace, name) if slash and row.ours else None
-
-
-def _subnets_of_namespace(namespace: Namespace | None) -> Iterator[str]:
-    yield from entries(namespace.metadata.annotations.get(SWITCHES, "")) if namespace is not None else ()
-
-
-def _pools_of_namespace(namespace: Namespace) -> Iterator[str]:
-    yield from entries(namespace.metadata.annotations.get(POOLS, ""))

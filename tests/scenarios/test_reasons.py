@@ -24,6 +24,7 @@ from tests.scenarios.stage import (
 
 # What cannot be reached from outside, and why.
 UNREACHED: dict[tuple[Reason, str, str], str] = {
+    (Reason.SWEEP_STOPPED, "limit", "Subnet"): "it takes a mass of orphans: tests/scenarios/test_sweep.py",
     (Reason.INVALID_SPEC, "object", "IP"): "the CRD's schema refuses fields of wrong types; tests/core reads such ones",
     (Reason.INVALID_SPEC, "name", "Pod"): "covered for a foreign port below; 253 characters are the API's own limit",
     (Reason.SUBNET_NOT_FOUND, "switch", "Pod"): "the switch is made within milliseconds of the Subnet; tests/sim waits",
