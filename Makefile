@@ -36,7 +36,7 @@ check: venv ## lint, format, types, floors, tidiness
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m pytest -q tests/test_tidy.py
+	$(PY) -m pytest -q tests/test_tidy.py tests/test_bugs.py
 
 unit: venv ## core and machines, every branch of them; the shell and the process
 	$(VENV)/bin/coverage run --data-file=.coverage.unit --source=controller.core,controller.machines \
