@@ -88,6 +88,17 @@ class Tenants(Hand):
             space, name = meta(one)["namespace"], meta(one)["name"]
             self.store.patch(kind, space, name, {"spec": {"template": template}}, "user")
 
+    def last_orders(self) -> None:
+        """Scale sets and delete VMs that have no pod at this moment: no event of a pod will tell of it."""
+        owners = {controller_of(pod).get("uid") for pod in self.store.docs[Kind.POD].values()}
+        for (space, name), one in sorted(self.store.docs[Kind.STATEFUL_SET].items()):
+            if meta(one)["uid"] not in owners and not deleting(one):
+                body = {"spec": {"replicas": self.rng.choice((0, 1, 2))}}
+                self.store.patch(Kind.STATEFUL_SET, space, name, body, "user")
+        for space, name in sorted(self.store.docs[Kind.VM]):
+            if self.store.get(Kind.VMI, space, name) is None and self.rng.random() < 0.5:
+                self.store.delete(Kind.VM, space, name, "", "user")
+
     # -- VMs ---------------------------------------------------------------------------------------
     def _of_machine(self, workload: Workload) -> Doc | None:
         """Before KubeVirt's CRDs are there its pods may be: restored from a backup in the wrong order."""

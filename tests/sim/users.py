@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +97,9 @@ class Users(Hand):
         """Before the calm: every pod gets its node, and what keeps things from ending is taken away."""
         for space, name in sorted(self.store.docs[Kind.POD]):
             self._schedule(space, name)
+        self._tenants.last_orders()
+        with contextlib.suppress(PortError):
+            self._operators.annotate_a_namespace()
 
     def _workload(self) -> Workload:
         return self.rng.choice(self._cast)
