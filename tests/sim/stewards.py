@@ -105,7 +105,10 @@ class Stewards:
         pods = [pod for (where, _), pod in sorted(self._store.docs[Kind.POD].items()) if where == space]
         target = next((pod for pod in pods if notes(pod).get(JOB) == name), None)
         if phase not in DONE:
-            to = "Failed" if target is None else self._rng.choice(("Running", *DONE))
+            if target is not None and not spec(target).get("nodeName"):
+                return  # it is Scheduling until the target has a node
+            going = ("Running",) if phase == "Scheduling" else ("Running", "Running", *DONE)
+            to = "Failed" if target is None else self._rng.choice(going)
             self._store.patch(Kind.MIGRATION, space, name, {"status": {"phase": to}}, "stewards")
             return
         losers = [target] if phase == "Failed" else self._siblings(pods, target)

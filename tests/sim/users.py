@@ -65,6 +65,7 @@ class Users(Hand):
             tenants.replace_a_set: 2,
             tenants.edit_a_template: 1,
             tenants.delete_a_vm: 3,
+            self.migrate_a_vm: 5,
             operators.edit_a_subnet: 3,
             operators.delete_a_subnet: 1,
             operators.make_a_subnet: 6,
@@ -239,11 +240,17 @@ class Users(Hand):
             asked["vip"] = "some-vip"
         return asked
 
-    def _start(self, workload: Workload) -> None:
+    def migrate_a_vm(self) -> None:
+        """A second launcher beside one that runs."""
+        machines = [w for w in self._cast if w.kind == "VirtualMachine" and self._launcher(w) is not None]
+        if machines:
+            self._start(self.rng.choice(machines), migrate=True)
+
+    def _start(self, workload: Workload, *, migrate: bool = False) -> None:
         rng, asked = self.rng, self._wish()
         name, job = workload.name, {}
         launcher = self._launcher(workload)
-        if launcher is not None and rng.random() < 0.8:
+        if launcher is not None and not migrate and rng.random() < 0.8:
             return  # one launcher at a time, but for migrations: those copy what the source asked for
         owner = self._tenants.owner_for(workload) if workload.kind else None
         if workload.kind and owner is None:
