@@ -66,6 +66,9 @@ def disagree(picture: Picture, port: str) -> bool:
     """Whether two records of ours name different addresses for the port; one that names none does not say otherwise."""
     row = picture.port(port)
     kinds = _RECORDS if row is None or row.ours else _RECORDS - {Source.PORT}
+    ip = picture.ips.get("", port)
+    if ip is not None and not ip.metadata.ours:  # a stranger's object may name whatever it likes
+        kinds -= {Source.IP}
     said: dict[Source, set[object]] = {}
     for source, _, record in picture.ledger.records_of(port):
         if source in kinds:

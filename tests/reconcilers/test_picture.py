@@ -10,7 +10,7 @@ from controller.core.addresses import Address
 from controller.core.decisions.namespace import POOLS, SWITCHES
 from controller.core.effects import Promise, Remember
 from controller.core.ipam import Source
-from controller.core.neighbours import PoolStatus, VirtualMachine
+from controller.core.neighbours import Nad, NadSpec, PoolStatus, VirtualMachine
 from controller.core.objects import (
     OPTIONAL,
     Condition,
@@ -434,3 +434,34 @@ def test_a_namespaces_view_knows_its_pools(picture: Picture) -> None:
     view = views_of(picture).namespace("team")
     assert view.pools == ("blue",)
     assert [pool.metadata.name for pool in view.others_pools] == ["red"]
+
+
+def test_a_definitions_change_concerns_the_pods_that_name_it(picture: Picture) -> None:
+    """Found by an index; with the reservations of their NICs, and with who waits for it."""
+    pod = make_pod(notes={naming.NETWORKS: "net1", "net1.default.ovn.kubernetes.io/allocated": "true"})
+    show(picture, Kind.POD, None, pod)
+    show(picture, Kind.POD, None, make_pod("other", notes={naming.NETWORKS: "net2"}, uid="other"))
+    show(picture, Kind.IP, None, make_ip("web.default.net1.default.ovn"))
+    picture.drain_topics()
+    nad = Nad(metadata=Meta(name="net1", namespace="default"), spec=NadSpec(config='{"type": "kube-ovn"}'))
+
+    found = {keys.pod("default", "web"), keys.reservation("web.default.net1.default.ovn")}
+    assert show(picture, Kind.NAD, None, nad) == found
+    assert ("nad", "default", "net1") in picture.drain_topics()
+    assert show(picture, Kind.NAD, nad, None) == found
+
+
+def test_an_address_whose_subnet_is_not_said_is_held_where_it_may_be(picture: Picture) -> None:
+    """A NIC of another network, before and after its subnet is known; and no longer than its pod lives (Rule 1)."""
+    notes = {"m.default.kubernetes.io/ip_address": "10.9.0.2", "m.default.kubernetes.io/allocated": "true"}
+    pod = make_pod(notes=notes)
+    show(picture, Kind.POD, None, pod)
+    away = make_subnet("away", "10.9.0.0/29", provider="m.default", vpc="", gateway="10.9.0.1")
+    two = Address(4, num("10.9.0.2"))
+    assert picture.ledger.holders("away", two) == ()
+    show(picture, Kind.SUBNET, None, away)
+    assert picture.ledger.holders("away", two) == ("web.default.m.default",)
+    show(picture, Kind.POD, pod, None)
+
+    assert picture.ledger.holders("away", two) == ()
+    assert picture.nics.homeless("m.default") == ()
