@@ -207,7 +207,7 @@ class Worker:
                 return _status_only(reservation.decide(views.reservation(name), now))
             case keys.POD:
                 view = views.pod(key.namespace, name)
-                for held in sweep.owned(view):
+                for held in sweep.met(view):
                     self.picture.acquaintance.meet(held.port, sweep.ids_of(held))
                 return pod.decide(view, now)
             case keys.SUBNET:

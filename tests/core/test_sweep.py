@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.core.decisions import pod as of_pod
-from controller.core.decisions.retention import Cause, SetOwner
-from controller.core.decisions.sweep import Limits, Stop, Suspect, allows, decide, owned, suspects
+from controller.core.decisions.retention import Cause, MachineOwner, SetOwner
+from controller.core.decisions.sweep import Limits, Stop, Suspect, allows, decide, met, owned, suspects
 from controller.core.naming import Owner
 from tests.core.worlds import (
     GRANTED,
@@ -86,6 +86,21 @@ def test_an_owner_of_which_nothing_is_known_keeps_what_it_has() -> None:
 
 def test_a_live_pod_that_may_have_it_all_clears_everybody() -> None:
     assert suspects(pod_view(held=(LEFT,), bystanders=True)) == ()
+
+
+def test_nobody_is_met_while_nobody_can_tell_whether_they_are_there() -> None:
+    """A VM's address is kept while its CRD is not served; that it is absent later on does not show that it went."""
+    of_vm = granted_ip(labels={**GRANTED, **ORDINARY}, pod_type="VirtualMachine")
+    held, reserved = held_by(of_vm, make_row()), held_by(granted_ip())
+    unknown = pod_view(held=(held,), workloads={"VirtualMachine": MachineOwner(served=False)})
+    stopped = pod_view(held=(held,), workloads={"VirtualMachine": MachineOwner(served=True, instance=True)})
+
+    assert owned(unknown) == (held,)
+    assert met(unknown) == ()
+    assert met(stopped) == (held,)
+    assert met(replace(unknown, bystanders=True)) == (held,), "its pod is there"
+    assert met(pod_view(held=(reserved,))) == (reserved,)
+    assert met(pod_view(make_pod(notes=notes_of()), held=(LEFT,))) == (LEFT,)
 
 
 def test_owned_is_what_a_live_pod_has_and_what_is_kept_without_one() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from controller.core.decisions.release import release
+from controller.core.decisions.release import cause_of, release, tenure_of
 from controller.core.decisions.retention import Cause
 from controller.core.effects import Delete, DropPort
 from controller.core.naming import SWEEP, Owner
@@ -104,6 +104,19 @@ def owned(view: View) -> tuple[Held, ...]:
     """The ports of which it is known that somebody has them now."""
     gone = {one.port for one in suspects(view)}
     return (*(nic.held for nic in view.nics), *(held for held in view.left if held.port not in gone))
+
+
+def met(view: View) -> tuple[Held, ...]:
+    """Those of them that somebody is known to have: where nobody can tell, nobody was seen (Rule 2).
+
+    Were it otherwise, a kind that is served at last would show its absent owners as seen to go.
+    """
+    left = {held.port for held in view.left} if not view.bystanders else set[str]()
+    return tuple(held for held in owned(view) if held.port not in left or _tells(view, held))
+
+
+def _tells(view: View, held: Held) -> bool:
+    return cause_of(tenure_of(view.owner, held), view.grounds) is not Cause.UNKNOWN
 
 
 def decide(
