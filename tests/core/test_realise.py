@@ -170,14 +170,17 @@ def test_a_pods_own_ip_follows_it_into_another_subnet() -> None:
     assert "attachIps" not in body["spec"]
 
 
-def test_what_was_recorded_as_a_reservation_is_cleared_before_the_ip_says_something_else() -> None:
-    """Seed 4: a label set again would bring back the address of its former life."""
+def test_what_was_recorded_as_a_reservation_is_cleared_with_the_ip_that_says_something_else() -> None:
+    """Seed 4: a label set again would bring back the address of its former life.
+
+    Behind the patch, which is guarded by the version that was seen: the status would make a newer one.
+    """
     labels = {**AT_HOME, "net": ""}
     former = granted_ip(address="10.0.0.6", labels=labels, status=IpStatus(recorded=recorded("10.0.0.6")))
     effects = [e for e in realised(make_pod(), held_by(former)).effects if isinstance(e, Patch)]
 
-    assert [(e.kind, e.subresource) for e in effects] == [(Kind.IP, "status"), (Kind.IP, ""), (Kind.POD, "")]
-    assert effects[0].body["status"]["recorded"] is None
+    assert [(e.kind, e.subresource) for e in effects] == [(Kind.IP, ""), (Kind.IP, "status"), (Kind.POD, "")]
+    assert effects[1].body["status"]["recorded"] is None
 
 
 def test_a_reservation_gets_nothing_but_the_node() -> None:

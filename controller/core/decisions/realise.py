@@ -183,7 +183,7 @@ def _ip_patch(request: Request, held: Held, ip: Ip, wanted: dict[str, Any], node
         return [patch]
     grant = Remember(held.port, ip.metadata.uid, recorded_as(wanted, reserved=reserved))
     if spec and ip.status.recorded is not None:
-        return [cleared(ip), patch, grant]  # else a label set later would bring back what it was granted as before
+        return [patch, grant, cleared(ip)]  # else a label set later would bring back what it was granted as before
     return [patch, grant]
 
 
