@@ -747,3 +747,18 @@ def test_a_port_is_not_put_back_while_its_ip_is_being_let_go() -> None:
     writing = decided(running(), held=(going,), port_in_doubt=True)
     assert (writing.effects, writing.requeue_after) == ((), 0.1)
     assert "PutPort" in names(decided(running(), held=(going,)))
+
+
+def test_a_refused_pod_of_a_vm_leaves_no_options_of_a_migration() -> None:
+    """Seed 577: the port was kept, its migration over, and the next pod could not be served."""
+    moving = make_row()._replace(options=(("activation-strategy", "rarp"), ("requested-chassis", "a,b")))
+    outside = Ask(entry=Entry(num("192.0.2.9")))
+    waiting: dict[str, Any] = {"held": (held_by(None, moving),), "options": {}}
+
+    decision = with_ask(outside, **waiting)
+    assert told(decision)[0] == "AddressOutOfRange"
+    assert decision.effects == (PutPort(moving._replace(options=(), uuid=""), moving),)
+    assert with_ask(outside, **(waiting | {"options": None})).effects == ()
+    assert with_ask(outside, held=(held_by(None, make_row()),), options={}).effects == ()
+    stranger = make_row(vendor="other")._replace(options=moving.options)
+    assert with_ask(outside, held=(held_by(None, stranger),), options={}).effects == ()

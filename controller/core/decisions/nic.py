@@ -13,11 +13,12 @@ from controller.core import ipam, naming
 from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions import binding
 from controller.core.decisions.choice import choose, set_topic
+from controller.core.decisions.migration import merged
 from controller.core.decisions.networks import DEFAULT
 from controller.core.decisions.placement import Refused
 from controller.core.decisions.realise import Held, Request, realise
 from controller.core.decisions.reservation import SOON, tells_of
-from controller.core.effects import Decision, DropPort, Promise, Tell, Withdraw
+from controller.core.effects import Decision, DropPort, Promise, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
 from controller.core.rows import POD_UID
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from controller.core.decisions.binding import Bidder
     from controller.core.decisions.placement import Place
+    from controller.core.effects import Effect
     from controller.core.ipam import Book
     from controller.core.objects import Seconds
     from controller.core.rows import PortRow
@@ -68,6 +70,8 @@ def decide(view: View, now: Seconds) -> Decision:
         decision = _serve(view, bidder, held, now)
     except Refused as refused:
         decision = _refuse(bidder, refused.message, refused.waits)
+    if decision.refusal is not None:
+        decision = replace(decision, effects=(*decision.effects, *_options_at_rest(view)))
     if decision.waits and not bidder.running:
         decision = replace(decision, waits=(*decision.waits, *_placement(view, bidder)))
     if held.promised and not any(isinstance(effect, Promise) for effect in decision.effects):
@@ -78,6 +82,15 @@ def decide(view: View, now: Seconds) -> Decision:
         tells = (*decision.tells, *(tell for r in refusals for tell in r.tells))
         return replace(decision, tells=tells, refusal=decision.refusal or refusals[0].refusal)
     return decision
+
+
+def _options_at_rest(view: View) -> tuple[Effect, ...]:
+    """A kept port whose next pod is refused has what a migration left in its options taken out all the same."""
+    row = view.held.row
+    if row is None or not row.ours or row.type != "" or view.options is None:
+        return ()
+    plain = row._replace(options=merged(row.options, view.options))
+    return (PutPort(plain._replace(uuid=""), row),) if plain != row else ()
 
 
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:

@@ -81,7 +81,8 @@ def _proofs(tenure: Tenure, cause: Cause, grounds: Grounds) -> list[ConfirmGone]
         if cause is Cause.POD_GONE or grounds.pods is not Pods.NONE:
             return []
         return [ConfirmGone(space, name, kind) for kind in ((Kind.VM,) if unproved else ()) + (Kind.VMI,)]
-    proofs = [] if grounds.gone_proved else [ConfirmGone(space, name)]
+    kept_for_the_next = tenure.pod_type != "" and grounds.pods is Pods.NONE  # and that one may not be shown yet
+    proofs = [] if grounds.gone_proved and not kept_for_the_next else [ConfirmGone(space, name)]
     if unproved and found is not None:
         proofs.append(ConfirmGone(space, found[0], Kind.STATEFUL_SET))
     return proofs
