@@ -22,7 +22,7 @@ from tests.sim.owners import OWNER_UID, RETAINED, Owners
 from tests.sim.plans import Plan, is_mac, number, plan_of, split, text
 from tests.sim.pools import Pools, is_pool_name
 from tests.sim.records import NEVER, Book, Spot, fields_of, foreign, pod_spots, row_spots
-from tests.sim.stage import NOTE, alive, port_of
+from tests.sim.stage import NOTE, alive, by_side, lists_side, nics_of, port_of
 
 if TYPE_CHECKING:
     from controller.core.rows import PortRow
@@ -294,6 +294,11 @@ class Checkers:
         if old is None or new is None:
             self.fail(f"{commit.by} created or deleted the pod {commit.name}")
             return
+        self._nic_in_order(commit, old, new)
+        if lists_side(new):  # what it does not list any more is taken off
+            self._nic_in_order(commit, by_side(old), by_side(new))
+
+    def _nic_in_order(self, commit: Commit, old: Doc, new: Doc) -> None:
         had, has = pod_spots(old), pod_spots(new)
         if had and set(had) - set(has):
             self.fail(f"{commit.by} changed the addresses of the pod {commit.name}: {had} to {has}", had[0])
@@ -326,7 +331,7 @@ class Checkers:
         """The port of a live pod that has an address is never dropped, and never loses that address."""
         if old is None or not old.ours:
             return
-        for pod in self.universe.store.docs[Kind.POD].values():
+        for pod in (one for doc in self.universe.store.docs[Kind.POD].values() for one in nics_of(doc)):
             if port_of(pod) != name or not alive(pod):
                 continue
             has = pod_spots(pod)

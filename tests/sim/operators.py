@@ -8,7 +8,7 @@ from controller.core.rows import PortRow
 from tests.sim.agents import NAMESPACE_FINALIZER
 from tests.sim.documents import RESERVED, Doc, deleting, meta
 from tests.sim.hand import Hand
-from tests.sim.stage import ADDRESSES, CAST, EDITS, FOREIGN_FINALIZER, MACS, NODES, NOTE, POOLS, SUBNETS
+from tests.sim.stage import ADDRESSES, CAST, EDITS, FOREIGN_FINALIZER, MACS, NODES, NOTE, POOLS, SIDE_NAD, SUBNETS
 
 
 class Operators(Hand):
@@ -52,6 +52,13 @@ class Operators(Hand):
         pool = self.any(Kind.POOL, when=lambda doc: not deleting(doc))
         if pool is not None:
             self.store.delete(Kind.POOL, "", meta(pool)["name"], meta(pool)["uid"], "user")
+
+    def define_a_network(self) -> None:
+        """Take the second network's definition away, mostly put it back."""
+        if self.store.get(Kind.NAD, "default", "net1") is None:
+            self.store.create(Kind.NAD, "default", "net1", SIDE_NAD, "user")
+        elif self.rng.random() < 0.3:
+            self.store.delete(Kind.NAD, "default", "net1", "", "user")
 
     def annotate_a_namespace(self) -> None:
         """Bind a namespace to subnets, or free it."""

@@ -16,7 +16,7 @@ from tests.sim.documents import RESERVED, Doc, deleting, finalizers, labels, met
 from tests.sim.plans import Plan, is_mac, plan_of, split, text
 from tests.sim.pools import Pools, is_pool_name
 from tests.sim.records import Spot, foreign, special
-from tests.sim.stage import NOTE, alive, kind_of, owner_of, port_of
+from tests.sim.stage import NOTE, alive, kind_of, nics_of, owner_of, port_of, seen_by
 
 if TYPE_CHECKING:
     from tests.sim.northbound import Database
@@ -179,13 +179,13 @@ class Oracle:
     def pods_of(self, port: str) -> list[Doc]:
         """The live pods whose port has that name."""
         pods = (doc for _, doc in sorted(self.store.docs[Kind.POD].items()))
-        return [pod for pod in pods if takes_part(pod) and port_of(pod) == port]
+        return [one for pod in pods if takes_part(pod) for one in nics_of(pod) if port_of(one) == port]
 
     def subnets_of(self, pod: Doc) -> tuple[str, ...]:
         """The subnets that may serve the pod, by the first rule that applies (contract §4)."""
         pinned = notes(pod).get(NOTE + "logical_switch")
-        if pinned:
-            return (pinned,)
+        if pinned or seen_by(pod):
+            return (pinned or "side",)
         space = self.store.get(Kind.NAMESPACE, "", meta(pod)["namespace"])
         listed = notes(space).get(NOTE + "logical_switch", "") if space is not None else ""
         names = _entries(listed)
@@ -251,8 +251,10 @@ class Oracle:
         if asked.get(NOTE + "vip"):
             found.add(Reason.VIP_DEPRECATED)
         plan = self.plan(subnet)
-        if plan is None or self.provider(subnet) != "ovn":
+        if plan is None or self.provider(subnet) != (seen_by(pod) or "ovn"):
             found.add(Reason.SUBNET_NOT_FOUND)
+        if seen_by(pod) and self.store.get(Kind.NAD, "default", "net1") is None:
+            found.add(Reason.POD_NETWORK_UPDATE_FAILED)
         if plan is None:
             return found
         ip = self.store.get(Kind.IP, "", port)

@@ -14,7 +14,7 @@ from tests.sim.owners import OWNER_UID, Owners
 from tests.sim.plans import Family, Plan, is_mac, number, split
 from tests.sim.pools import blocks, named
 from tests.sim.records import Book, Spot, crossing, fields_of, foreign, pod_spots, row_spots, special
-from tests.sim.stage import NOTE, controller_of, kind_of, owner_of, port_of
+from tests.sim.stage import NOTE, controller_of, kind_of, nics_of, owner_of, port_of, seen_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,8 @@ class Judge:
 
     def _all(self) -> Iterator[str]:
         for _, pod in sorted(self.store.docs[Kind.POD].items()):
-            if takes_part(pod):
-                yield from self._pod(pod)
+            for one in nics_of(pod) if takes_part(pod) else ():
+                yield from self._pod(one)
         for (_, name), ip in sorted(self.store.docs[Kind.IP].items()):
             yield from self._ip(name, ip)
         for name, row in sorted(self.universe.database.tables.ports.items()):
@@ -56,7 +56,7 @@ class Judge:
 
     # -- pods --------------------------------------------------------------------------------------
     def _pod(self, pod: Doc) -> Iterator[str]:
-        name = f"pod {meta(pod)['namespace']}/{meta(pod)['name']}"
+        name = f"pod {meta(pod)['namespace']}/{meta(pod)['name']} {seen_by(pod)}".strip()
         if allocated(pod):
             yield from self._served(name, pod)
             yield from self._of_its_owner(name, pod)

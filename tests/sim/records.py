@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from controller.core.objects import Kind
 from tests.sim.documents import IMMUTABLE, RESERVED, Doc, deleting, finalizers, labels, meta, notes, ours, spec
 from tests.sim.plans import is_mac, split
-from tests.sim.stage import NOTE, alive, port_of
+from tests.sim.stage import NOTE, alive, by_side, port_of
 
 if TYPE_CHECKING:
     from controller.core.rows import PortRow
@@ -231,10 +231,12 @@ class Book:
 
     def see_pod(self, commit: Commit, now: float) -> list[Spot]:
         """Take in a change of a pod."""
-        source = Source("pod", "/".join(commit.name))
-        spots = () if commit.new is None else pod_spots(commit.new)
-        owner = port_of(commit.document)
-        return self.put(source, owner, spots, now, commit.by, forced=False)
+        fresh: list[Spot] = []
+        for what, seen in (("pod", lambda doc: doc), ("pod's second NIC", by_side)):
+            spots = () if commit.new is None else pod_spots(seen(commit.new))
+            source, owner = Source(what, "/".join(commit.name)), port_of(seen(commit.document))
+            fresh += self.put(source, owner, spots, now, commit.by, forced=False)
+        return fresh
 
     def see_ports(self, change: Transaction, now: float) -> list[Spot]:
         """Take in a transaction of Northbound: all that goes goes before anything comes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from controller.core.objects import Kind
-from tests.sim.documents import Doc, labels, meta, spec
+from tests.sim.documents import Doc, labels, meta, notes, spec
 
 if TYPE_CHECKING:
     from tests.sim.store import Store
@@ -92,6 +92,10 @@ ADDRESSES: Final[dict[str, tuple[str, ...]]] = {
     "side": ("10.4.0.2", "10.4.0.3", "10.4.0.1"),
     "ghost": ("10.5.0.2",),
 }
+SIDE: Final = "net1.default.ovn"
+SIDE_NETWORK: Final = "default/net1"
+SIDE_NAD: Final = {"spec": {"config": '{"type": "kube-ovn", "provider": "net1.default.ovn"}'}}
+NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 MACS: Final = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03")
 BAD_MACS: Final = ("02:00:00:00:00:ZZ", "01:00:00:00:00:01", "0A:00:00:00:00:01")
 BAD_ADDRESSES: Final = ("10.1.0.300", "FD00:3::2", "10.1.0.2/29", "::ffff:10.1.0.2", "x")
@@ -103,6 +107,7 @@ def set_up(store: Store, subnets: tuple[str, ...]) -> None:
     for number, node in enumerate(NODES):
         status = {"addresses": [{"type": "InternalIP", "address": f"192.168.0.{number + 10}"}]}
         store.create(Kind.NODE, "", node, {"status": status}, "installer")
+    store.create(Kind.NAD, "default", "net1", SIDE_NAD, "installer")
     for name in subnets:
         store.create(Kind.SUBNET, "", name, {"spec": SUBNETS[name]}, "installer")
     for name in ("blue", "red"):
@@ -110,8 +115,32 @@ def set_up(store: Store, subnets: tuple[str, ...]) -> None:
 
 
 def port_of(pod: Doc) -> str:
-    """The port name of a pod's default network."""
-    return f"{owner_of(pod)}.{meta(pod)['namespace']}"
+    """The port name of a pod's default network, or of the NIC that it is seen by."""
+    base = f"{owner_of(pod)}.{meta(pod)['namespace']}"
+    return f"{base}.{seen_by(pod)}" if seen_by(pod) else base
+
+
+def seen_by(pod: Doc) -> str:
+    """The provider of the NIC that a pod is seen by, "" for its default network."""
+    return str(meta(pod).get("nic", ""))
+
+
+def by_side(pod: Doc) -> Doc:
+    """The pod as its second NIC sees it: what is said of that NIC stands where the default network's would."""
+    own, common = f"{SIDE}.kubernetes.io/", (NETWORKS, "keepip.test/")
+    said = {NOTE + k.removeprefix(own): v for k, v in notes(pod).items() if k.startswith(own)}
+    kept = {k: v for k, v in notes(pod).items() if k.startswith(common)}
+    return {**pod, "metadata": {**meta(pod), "annotations": kept | said, "nic": SIDE}}
+
+
+def lists_side(pod: Doc) -> bool:
+    """True if the pod has, or is to have, the second NIC."""
+    return notes(pod).get(NETWORKS) == SIDE_NETWORK and not spec(pod).get("hostNetwork")
+
+
+def nics_of(pod: Doc) -> tuple[Doc, ...]:
+    """The pod once for each NIC, as that NIC sees it."""
+    return (pod, by_side(pod)) if lists_side(pod) else (pod,)
 
 
 def owner_of(pod: Doc) -> str:

@@ -68,7 +68,7 @@ class Store:
         self._uids = 0
         self._snapshots: dict[int, tuple[Object, ...]] = {}
         self._tokens = 0
-        self.served = frozenset(Kind) - OPTIONAL | {Kind.POOL, Kind.VIP}  # the others' CRDs may come later
+        self.served = frozenset(Kind) - OPTIONAL | {Kind.POOL, Kind.VIP, Kind.NAD}  # the others' CRDs may come later
 
     def serve(self, *kinds: Kind) -> None:
         """Install CRDs."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controller.core.objects import OLD_FINALIZER, OUR_FINALIZERS, Kind
 from controller.ports import PortError
-from tests.sim.documents import IMMUTABLE, RESERVED, Doc, deleting, finalizers, labels, meta, ours, spec
+from tests.sim.documents import IMMUTABLE, RESERVED, Doc, deleting, finalizers, labels, meta, notes, ours, spec
 from tests.sim.hand import Hand
 from tests.sim.operators import Operators
 from tests.sim.records import special
@@ -18,12 +18,15 @@ from tests.sim.stage import (
     BAD_MACS,
     CAST,
     MACS,
+    NETWORKS,
     NODES,
     NOTE,
     OWN_ADDRESS,
     POOLS,
+    SIDE_NETWORK,
     SUBNETS,
     Workload,
+    by_side,
     controller_of,
     kind_of,
     owner_of,
@@ -60,6 +63,8 @@ class Users(Hand):
             self.delete_a_pod: 14,
             self.replace_a_pod: 5,
             self.finish_a_pod: 4,
+            self.plug_a_nic: 4,
+            operators.define_a_network: 3,
             tenants.scale_a_set: 6,
             tenants.delete_a_set: 2,
             tenants.replace_a_set: 2,
@@ -196,7 +201,8 @@ class Users(Hand):
     def _used(self, ip: Doc) -> bool:
         """True for an ordinary IP of a pod that is there."""
         pods = self.store.docs[Kind.POD].values()
-        return labels(ip).get(RESERVED) == "false" and any(port_of(pod) == meta(ip)["name"] for pod in pods)
+        ports = {port_of(one) for pod in pods for one in (pod, by_side(pod))}
+        return labels(ip).get(RESERVED) == "false" and meta(ip)["name"] in ports
 
     def tear_off_a_finalizer(self) -> None:
         """Remove our finalizer by force, mostly from what is being deleted; or put the old name in its place."""
@@ -258,6 +264,8 @@ class Users(Hand):
         if launcher is not None:
             asked, job = self._wishes.get(meta(launcher)["uid"], {}), self._tenants.migration(workload)
         annotations = {NOTE + key: value for key, value in asked.items()} | job
+        if workload.kind != "VirtualMachine" and rng.random() < 0.25:
+            annotations[NETWORKS] = SIDE_NETWORK
         metadata: Doc = {"annotations": annotations, "labels": {"app": name}}
         if workload.kind == "VirtualMachine":
             name = f"virt-launcher-{workload.name}-{next(self.serial)}"
@@ -282,6 +290,15 @@ class Users(Hand):
         who = (workload.namespace, workload.name)
         mine = (pod for (space, _), pod in pods if (space, controller_of(pod).get("name")) == who)
         return next(mine, None)
+
+    def plug_a_nic(self) -> None:
+        """Hot-plug a second NIC, or unplug it."""
+        pod = self.any(
+            Kind.POD, when=lambda doc: not controller_of(doc).get("apiVersion", "").startswith("kubevirt.io/")
+        )
+        if pod is not None:
+            body = {"metadata": {"annotations": {NETWORKS: None if NETWORKS in notes(pod) else SIDE_NETWORK}}}
+            self.store.patch(Kind.POD, meta(pod)["namespace"], meta(pod)["name"], body, "user")
 
     def schedule_a_pod(self) -> None:
         """The scheduler finds a node, late."""
