@@ -19,7 +19,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from unittest import mock
 
 from controller.core import ipam, naming, occupants
-from controller.core.decisions import conditions, migration, nic, pod, realise, release, reservation, retention
+from controller.core.decisions import (
+    conditions,
+    migration,
+    networks,
+    nic,
+    pod,
+    realise,
+    release,
+    reservation,
+    retention,
+)
+from controller.core.decisions.networks import Networks
 from controller.core.effects import ConfirmGone, Delete, DropPort
 from controller.machines.barrier import Barrier
 from controller.machines.pools import Pools
@@ -205,7 +216,16 @@ def _divide_for_all(true: Any) -> Any:
     return divide
 
 
+def _all_or_nothing(true: Any) -> Any:
+    def together(parts: Any) -> Any:
+        decision = true(parts)
+        return _replace(decision, effects=()) if decision.refusal is not None else decision
+
+    return together
+
+
 _truth: Final[dict[str, Any]] = {
+    "together": pod.together,
     "create": Store.create,
     "put": Database._put_port,
     "replace": Replica.replace,
@@ -268,6 +288,11 @@ MUTANTS: Final[dict[str, Patch]] = {
     "the IP of a pod stays": swap(pod, "release", _without(_truth["release"], Delete)),
     "absence from a replica is proof": swap(pod, "release", _without(_truth["release"], ConfirmGone)),
     "a port is not compared with what it should be": swap(nic, "realise", _ports_by_name(_truth["realise"])),
+    "a NIC that left the list stays": swap(Networks, "may_have", lambda *_: True),
+    "a definition takes its NICs with it": both(
+        swap(networks, "_as_it_runs", lambda *_: None), swap(Networks, "may_have", lambda *_: False)
+    ),
+    "a NIC that is refused stops the others": swap(pod, "together", _all_or_nothing(_truth["together"])),
     "status is written whether it differs or not": swap(conditions, "_says", lambda *_: False),
     "a label that vanished ends a reservation": swap(
         reservation, "_is_reserved", lambda _view, ip: ip.metadata.labels.get(naming.RESERVED) == "true"

@@ -209,7 +209,8 @@ class Oracle:
             return self._in_pool(pod, pool, subnets)
         space = self.store.get(Kind.NAMESPACE, "", meta(pod)["namespace"])
         pools = _entries(notes(space).get(NOTE + "ip_pool", "")) if space is not None else ()
-        if pools and not pool and not asked.get(NOTE + "ip_address") and not self._is_reserved(pod):
+        wishes = pool or asked.get(NOTE + "ip_address") or seen_by(pod)
+        if pools and not wishes and not self._is_reserved(pod):
             return self._in_pools(pod, pools, subnets)
         reasons = [self._pod_in(pod, subnet) for subnet in subnets]
         return set() if not all(reasons) else set().union(*reasons)
