@@ -32,7 +32,7 @@ def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
     """
     label = ip.metadata.labels.get(naming.RESERVED, "")
     if label == "false":
-        return _of_spec(ip, "false") if ip.metadata.ours else None
+        return _by_its_address(ip, "false") if ip.metadata.ours else None
     base = _first_that_counts(ip, memory)
     return msgspec.structs.replace(base, reserved="true") if base is not None and label == "true" else base
 
@@ -57,11 +57,17 @@ def _as_written(ip: Ip) -> Recorded:
     People edit `v4IpAddress` and `subnet`; `ipAddress` and the subnet label are written by controllers (Kube-OVN, too,
     reads `ipAddress` back at start: kube-ovn-behaviour §3.1).
     """
-    found = {address.family: text for text in ip.spec.ip_address.split(",") if (address := _address(text)) is not None}
-    spec = _of_spec(ip, "")
-    if found:
-        spec = msgspec.structs.replace(spec, v4_ip_address=found.get(4, ""), v6_ip_address=found.get(6, ""))
+    spec = _by_its_address(ip, "")
     return msgspec.structs.replace(spec, subnet=ip.metadata.labels.get(naming.SUBNET_LABEL) or spec.subnet)
+
+
+def _by_its_address(ip: Ip, reserved: str) -> Recorded:
+    """The spec, with the addresses that `ipAddress` names, if it names any."""
+    found = {address.family: text for text in ip.spec.ip_address.split(",") if (address := _address(text)) is not None}
+    spec = _of_spec(ip, reserved)
+    if not found:
+        return spec
+    return msgspec.structs.replace(spec, v4_ip_address=found.get(4, ""), v6_ip_address=found.get(6, ""))
 
 
 def _address(text: str) -> Address | None:

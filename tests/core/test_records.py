@@ -247,3 +247,12 @@ def test_no_text_is_too_odd_to_be_read(lines: list[str], address: str, mac: str)
     assert isinstance(records.of_row(PortRow("x", tuple(lines)), ("net",)), tuple)
     assert isinstance(records.of_ip(ip, records.granted(ip, None)), tuple)
     assert isinstance(records.of_pod(make_pod(notes=notes_of(address, mac)), WEB, nowhere), tuple)
+
+
+def test_an_ordinary_ip_has_the_addresses_that_controllers_wrote() -> None:
+    """A person's edit of the other fields gives it none; the label alone would make a reservation of it."""
+    edited = granted_ip(labels=ORDINARY, v6_ip_address="fd00::6")
+    assert records.granted(edited, None) == recorded(reserved="false")
+
+    bare = granted_ip(labels=ORDINARY, ip_address="")
+    assert records.granted(bare, None) == recorded(reserved="false")
