@@ -328,7 +328,7 @@ def _cooling(case: _Case, address: Address) -> float:
 
 
 def _others(ports: tuple[str, ...], port: str) -> str:
-    return ", ".join(other for other in ports if other != port)
+    return ", ".join(sorted(other for other in ports if other != port))
 
 
 def _fill(case: _Case, kept: Held, given: dict[Family, int]) -> dict[Family, int] | Refusal:

@@ -119,7 +119,7 @@ class Views:
             holders = self.picture.ledger.holders(recorded.subnet, address)
             if len(holders) > 1:
                 found.update(dict.fromkeys(h for h in holders if h != name))
-        return tuple(found)
+        return tuple(sorted(found))  # a process that reads everything anew says the same
 
     def _bidders_of_port(self, port: str, owners: set[naming.Owner], recorded: Recorded | None) -> tuple[Bidder, ...]:
         """Live pods with a NIC whose port has this name."""

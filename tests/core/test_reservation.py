@@ -564,3 +564,12 @@ def test_an_ip_that_was_let_go_has_nothing_recorded() -> None:
     assert decision.status is not None
     assert decision.status.body["status"]["recorded"] is None
     assert decided(granted_ip(labels=ORDINARY, finalizers=())) == Decision()
+
+
+def test_a_port_that_says_no_pod_is_in_the_way_and_that_is_said() -> None:
+    """Nobody would ever drop it; the request is looked at again when it goes."""
+    nobodys = make_row()._replace(external_ids=(("ls", "net"), ("vendor", "kube-ovn")))
+
+    decision = decided(make_ip(), row=nobodys)
+    assert shown(decision)["Ready"] == ("False", "InvalidSpec")
+    assert decision.waits == (("port", "web.default"),)

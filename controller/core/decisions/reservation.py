@@ -218,6 +218,9 @@ def _pod_came_first(view: View, ip: Ip, want: ipam.Want) -> Decision | None:
     """
     bidder = next((b for b in view.bidders if b.port == view.name and (b.running or view.under_way)), None)
     if bidder is None:
+        if view.row is not None and view.row.ours and not view.row.external("pod"):
+            why = "a logical switch port that says no pod has this name"
+            raise Refused(say(Reason.INVALID_SPEC, "name", name=view.name, why=why), (("port", view.name),))
         # A row without a pod is left-over: the pod flow drops it, and this key is woken by that.
         return Decision() if view.row is not None and view.row.ours else None
     clash = binding.clash_of_request(bidder, ip, want)
