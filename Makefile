@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios bench clean
+.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios chaos bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,6 +56,9 @@ contract: tools ## one suite against the simulated world and the real servers
 
 scenarios: tools ## stories on the real cluster
 	$(PY) -m pytest -q tests/scenarios tests/load
+
+chaos: tools ## five minutes of scaling in a tight subnet, the controller killed every 20 s
+	KEEPIP_CHAOS_SECONDS=300 $(PY) -m pytest -q tests/scenarios/test_chaos.py
 
 bench: tools ## load, beside what the bare servers can do
 	$(PY) -m tests.load.bench

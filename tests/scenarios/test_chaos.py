@@ -15,7 +15,7 @@ import pytest
 
 from tests.scenarios.stage import OVN, Api, Object, Stage, eventually, notes, ports
 
-SECONDS: Final = float(os.environ.get("KEEPIP_CHAOS_SECONDS", "300"))
+SECONDS: Final = float(os.environ.get("KEEPIP_CHAOS_SECONDS", "60"))
 KILL_EVERY_S: Final = 20.0
 _SETS: Final = "/apis/apps/v1/namespaces/{}/statefulsets"
 

@@ -326,7 +326,7 @@ def hunt(name: str, limit: int) -> Bite:
 def main() -> int:
     """Hunt them all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--limit", type=int, default=300, help="universes to try before a mutant counts as survivor")
+    parser.add_argument("--limit", type=int, default=1200, help="universes to try before a mutant counts as survivor")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
