@@ -6,16 +6,19 @@ import re
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-
 from controller.core.catalogue import CATALOGUE
 from controller.process import metrics, settings
 from controller.reconcilers.controller import Controller
+from controller.wire.northbound import NorthboundWire
 from tests.sim.loop import run
 from tests.sim.world import SimWorld
 
 README: Final = Path(__file__).parents[1] / "README.md"
-INTERNAL: Final = "_created"
+
+
+def page_of(controller: Controller) -> metrics.Page:
+    """What the process would show, had it only this controller and no server."""
+    return metrics.Page(controller, metrics.Wires(), NorthboundWire("unix:/nowhere"))
 
 
 def reasons() -> list[str]:
@@ -34,15 +37,11 @@ def options() -> list[str]:
 def families() -> list[str]:
     """One row a metric family, of a controller that has not begun yet."""
 
-    async def collected() -> list[tuple[str, str]]:
-        controller = Controller(SimWorld(1).world)
-        registry: CollectorRegistry = controller.telemetry.registry
-        metrics.Wires().register(registry)
-        registry.register(metrics.State(controller))
-        found = [(f"{one.name}{'_total' * (one.type == 'counter')}", one.documentation) for one in registry.collect()]
-        return [pair for pair in found if not pair[0].endswith(INTERNAL)]
+    async def shown() -> str:
+        return await page_of(Controller(SimWorld(1).world)).text()
 
-    return [f"| `{name}` | {text} |" for name, text in sorted(set(run(collected())))]
+    found = re.findall(r"(?m)^# HELP (\S+) (.*)$", run(shown()))
+    return [f"| `{name}` | {text} |" for name, text in sorted(found) if not name.startswith("process_")]
 
 
 TABLES: Final = {"reasons": reasons, "settings": options, "metrics": families}

@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from controller.process import metrics
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from prometheus_client import CollectorRegistry
+    from collections.abc import Awaitable, Callable
 
 
 async def serve(
-    host: str, port: int, registry: CollectorRegistry, unready: Callable[[], list[str]]
+    host: str, port: int, page: Callable[[], Awaitable[str]], unready: Callable[[], list[str]]
 ) -> tuple[web.AppRunner, int]:
     """Answer until the runner is cleaned up; returns it and the port it listens on. Raises OSError if it is taken."""
 
@@ -27,8 +23,8 @@ async def serve(
         return web.Response(text="\n".join(reasons or ["ok"]) + "\n", status=503 if reasons else 200)
 
     async def scrape(_request: web.Request) -> web.Response:
-        body = metrics.page(registry)
-        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        body = await page()
+        return web.Response(body=body.encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", scrape)])

@@ -52,17 +52,18 @@ async def main(told: settings.Settings) -> int:
     northbound = NorthboundWire(",".join(told.nb), observe=wires.transaction)
     await northbound.start()
     controller = Controller(World(kube, northbound, RealClock()), told.tuning)
-    wires.register(controller.telemetry.registry)
-    controller.telemetry.registry.register(metrics.State(controller))
+    page = metrics.Page(controller, wires, northbound)
 
     def unready() -> list[str]:
         return readiness(controller, northbound)
 
-    runner, port = await http.serve(told.http_host, told.http_port, controller.telemetry.registry, unready)
+    runner, port = await http.serve(told.http_host, told.http_port, page.text, unready)
     log.info("started", port=port, identity=told.tuning.identity)
+    feeling = asyncio.create_task(wires.feel(), name="feel")
     try:
         await _until_signal(controller, told.tuning.drain_s)
     finally:
+        feeling.cancel()
         await runner.cleanup()
         await northbound.close()
         await kube.close()

@@ -1,19 +1,24 @@
-"""What Prometheus reads: the shell's counters, and what only the Picture knows, read at scrape, per subnet.
+"""What Prometheus reads: counters of the shell and of the wires, and what only the Picture knows, read at scrape.
 
-Kube-OVN's `subnet_available_ip_count` and `subnet_used_ip_count` go on under their own names, so dashboards work.
+Names are client-go's and controller-runtime's where they have one, so that existing dashboards and alerts work.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections import Counter as Tally
+from typing import TYPE_CHECKING, Final, Protocol
 
-from prometheus_client import Counter, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from controller.core.addresses import FAMILY_NAME
-from controller.core.catalogue import Message
+from controller import __version__
+from controller.core.catalogue import CATALOGUE
 from controller.machines.workqueue import Lane
+from controller.process.exposition import text_of
+from controller.process.subnets import Subnets
+from controller.reconcilers import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,13 +26,38 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
+    from controller.core.objects import Seconds
     from controller.reconcilers.controller import Controller
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FEEL_S: Final = 0.25  # between two looks at the loop's lag
+MODES: Final = ("manage", "observe")
+_ON: Final = {  # what a key's kind is called in the catalogue
+    keys.RESERVATION: "IP",
+    keys.POD: "Pod",
+    keys.SUBNET: "Subnet",
+    keys.POOL: "IPPool",
+}
+
+
+class Link(Protocol):
+    """The connection to Northbound, as far as a person asks about it."""
+
+    @property
+    def connected(self) -> bool:
+        """True while the rows are whole and commits are taken."""
+
+    @property
+    def reconnects(self) -> int:
+        """How many connections there were."""
+
+    @property
+    def silence(self) -> Seconds:
+        """How long the server has said nothing, not even to a probe."""
 
 
 class Wires:
-    """Requests and transactions: what the adapters report through their hooks."""
+    """Requests, transactions and the loop itself: what the adapters report through their hooks."""
 
     def __init__(self) -> None:
         self.requests = Counter("rest_client_requests", "Requests by answer", ["code", "method", "kind"], registry=None)
@@ -35,6 +65,7 @@ class Wires:
             "rest_client_request_duration_seconds", "Time of a request", ["verb"], buckets=_SECONDS, registry=None
         )
         self._known: dict[tuple[str, str, str], tuple[Counter, Histogram | None]] = {}
+        self.serving = Gauge("keepip_apiserver_up", "1 while the API server serves our requests", registry=None)
         self.transactions = Counter(
             "keepip_northbound_transactions", "Northbound transactions", ["outcome"], registry=None
         )
@@ -42,11 +73,14 @@ class Wires:
         self.transaction_seconds = Histogram(
             "keepip_northbound_transaction_duration_seconds", "Time of a transaction", buckets=_SECONDS, registry=None
         )
+        self.lag = Histogram(
+            "keepip_event_loop_lag_seconds", "How late the event loop runs what is due", buckets=_SECONDS, registry=None
+        )
 
     def register(self, registry: CollectorRegistry) -> None:
         """Show them in this registry."""
-        parts = (self.requests, self.request_seconds, self.transactions, self.effects, self.transaction_seconds)
-        for part in parts:
+        timed = (self.request_seconds, self.transaction_seconds, self.lag)
+        for part in (self.requests, self.serving, self.transactions, self.effects, *timed):
             registry.register(part)
 
     def request(self, verb: str, kind: str, code: str, seconds: float) -> None:
@@ -61,6 +95,7 @@ class Wires:
         count.inc()
         if histogram is not None:
             histogram.observe(seconds)
+        self.serving.set(code.isdigit() and code < "500")
 
     def transaction(self, seconds: float, effects: int, outcome: str) -> None:
         """One transaction ended."""
@@ -68,55 +103,28 @@ class Wires:
         self.effects.inc(effects)
         self.transaction_seconds.observe(seconds)
 
+    async def feel(self) -> None:
+        """Measure the loop's lag until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _FEEL_S
+            await asyncio.sleep(_FEEL_S)
+            self.lag.observe(max(0.0, loop.time() - due))
+
 
 class State(Collector):
-    """The Picture in numbers, made anew at each scrape."""
+    """The controller in numbers, made anew at each scrape; what is per subnet is in subnets.py."""
 
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
+    def __init__(self, controller: Controller, link: Link, mode: str = "manage") -> None:
+        self._controller, self._link, self._mode = controller, link, mode
 
     def collect(self) -> Iterable[Metric]:
-        """Yield every family; O(subnets), nothing of it per address."""
-        yield from self._subnets()
+        """Yield every family; nothing of it grows with the cluster."""
         yield from self._queue()
-        yield from self._reservations()
-
-    def _subnets(self) -> Iterable[Metric]:
-        picture, now = self._controller.picture, self._controller.world.clock.now()
-        labels = ["subnet", "family"]
-        used = GaugeMetricFamily("keepip_subnet_used_addresses", "Addresses in use", labels=labels)
-        free = GaugeMetricFamily("keepip_subnet_available_addresses", "Addresses that can be given out", labels=labels)
-        excluded = GaugeMetricFamily("keepip_subnet_excluded_addresses", "Addresses of excludeIps", labels=labels)
-        doubled = GaugeMetricFamily(
-            "keepip_subnet_duplicate_addresses", "Addresses with two claimants", labels=["subnet"]
-        )
-        waiting = GaugeMetricFamily("keepip_subnet_waiting", "Pods and IPs that wait for an address", labels=["subnet"])
-        oldest = GaugeMetricFamily("keepip_subnet_oldest_wait_seconds", "The longest of these waits", labels=["subnet"])
-        old = ["subnet_name", "protocol", "subnet_cidr"]
-        old_free = GaugeMetricFamily("subnet_available_ip_count", "As Kube-OVN has it", labels=old)
-        old_used = GaugeMetricFamily("subnet_used_ip_count", "As Kube-OVN has it", labels=old)
-        waits = self._controller.waiting.stats(now)
-        twice: dict[str, int] = {}
-        for name, _ in picture.ledger.duplicates():
-            twice[name] = twice.get(name, 0) + 1
-        for subnet in picture.subnets.values():
-            name = subnet.metadata.name
-            counts = picture.ledger.counts(name)
-            for family, one in counts.items():
-                text = FAMILY_NAME[family]
-                used.add_metric([name, text], one.used)
-                free.add_metric([name, text], one.available)
-                excluded.add_metric([name, text], one.excluded)
-            doubled.add_metric([name], twice.get(name, 0))
-            count, longest = waits.get(name, (0, 0.0))
-            waiting.add_metric([name], count)
-            oldest.add_metric([name], longest)
-            if counts:
-                also = [name, subnet.spec.protocol, subnet.spec.cidr_block]
-                first = counts.get(4) or counts[6]
-                old_free.add_metric(also, min(one.available for one in counts.values()))
-                old_used.add_metric(also, first.used)
-        yield from (used, free, excluded, doubled, waiting, oldest, old_free, old_used)
+        yield from self._workers()
+        yield from self._refusals()
+        yield from self._replicas()
+        yield from self._self()
 
     def _queue(self) -> Iterable[Metric]:
         controller = self._controller
@@ -125,14 +133,11 @@ class State(Collector):
         for lane in Lane:
             depth.add_metric([lane.name.lower()], stats.depth[lane])
         yield depth
+        unfinished, longest = stats.unfinished_seconds, stats.longest_running_seconds
         one = ["keepip"]
         for name, text, value in (
-            (
-                "workqueue_unfinished_work_seconds",
-                "Time that keys under way have taken so far",
-                stats.unfinished_seconds,
-            ),
-            ("workqueue_longest_running_processor_seconds", "The longest of these", stats.longest_running_seconds),
+            ("workqueue_unfinished_work_seconds", "Time that keys under way have taken so far", unfinished),
+            ("workqueue_longest_running_processor_seconds", "The longest of these", longest),
             ("workqueue_delayed", "Keys booked for later", stats.delayed),
             ("workqueue_processing", "Keys under way", stats.processing),
         ):
@@ -148,43 +153,76 @@ class State(Collector):
             yield counter
         yield GaugeMetricFamily("keepip_writes_unseen", "Keys whose writes are not shown yet", len(controller.barrier))
 
-    def _reservations(self) -> Iterable[Metric]:
-        """Reservations and leaks by subnet: counts that the Picture keeps as it changes."""
+    def _workers(self) -> Iterable[Metric]:
         controller = self._controller
-        reserved = GaugeMetricFamily("keepip_subnet_reserved", "Granted reservations", labels=["subnet"])
-        audit = controller.sweeper.audit
-        leaked = GaugeMetricFamily("keepip_subnet_leaked", "Ports of nobody that hold addresses", labels=["subnet"])
-        orphaned = GaugeMetricFamily("keepip_subnet_orphaned", "IP objects of nobody", labels=["subnet"])
-        drift = GaugeMetricFamily("keepip_subnet_drifting", "IPs whose records disagree", labels=["subnet"])
-        stopped = GaugeMetricFamily(
-            "keepip_subnet_sweep_stopped",
-            "What a sweep leaves because it is so much",
-            labels=["subnet"],
-        )
-        for subnet in controller.picture.subnets.values():
-            name = subnet.metadata.name
-            reserved.add_metric([name], controller.picture.reserved.get(name, 0))
-            leaked.add_metric([name], audit.leaked.get(name, 0))
-            orphaned.add_metric([name], audit.orphaned.get(name, 0))
-            drift.add_metric([name], audit.drifting.get(name, 0))
-            stop = controller.sweeper.stopped.get(name)
-            stopped.add_metric([name], stop.much if stop is not None else 0)
-        yield from (reserved, leaked, orphaned, drift, stopped)
-        refused = GaugeMetricFamily("keepip_refused", "Objects that are refused now, by reason", labels=["reason"])
-        counts: dict[str, int] = {}
-        for message in controller.worker.refusals.values():
-            if isinstance(message, Message):
-                counts[str(message.reason)] = counts.get(str(message.reason), 0) + 1
-        for reason, count in sorted(counts.items()):
-            refused.add_metric([reason], count)
+        active, most = controller.worker.under_way, controller.tuning.workers
+        for name, text, value in (
+            ("controller_runtime_active_workers", "Writes under way", active),
+            ("controller_runtime_max_concurrent_reconciles", "Writes under way at most", most),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=["controller"])
+            gauge.add_metric(["keepip"], value)
+            yield gauge
+
+    def _refusals(self) -> Iterable[Metric]:
+        text = "Objects that are refused now, by kind and reason"
+        refused = GaugeMetricFamily("keepip_refused", text, labels=["kind", "reason"])
+        counts = Tally((_ON.get(key.kind, ""), one.reason) for key, one in self._controller.worker.refusals.items())
+        for reason, entry in CATALOGUE.items():
+            for kind in entry.on:
+                refused.add_metric([kind, str(reason)], counts[kind, reason])
         yield refused
-        picture = controller.picture
+
+    def _replicas(self) -> Iterable[Metric]:
+        picture, link = self._controller.picture, self._link
+        sizes = dict(picture.sizes()) | {
+            "Logical_Switch_Port": len(picture.ports.ports()),
+            "Logical_Switch": len(picture.ports.switches()),
+            "Address_Set": len(picture.ports.sets()),
+        }
         rows = GaugeMetricFamily("keepip_replica_objects", "Objects in the replicas", labels=["kind"])
-        for kind, size in (*picture.sizes(), ("Logical_Switch_Port", len(picture.ports.ports()))):
+        for kind, size in sizes.items():
             rows.add_metric([kind], size)
         yield rows
+        synced = GaugeMetricFamily("keepip_replica_synced", "1 once the source was read whole", labels=["source"])
+        for source, whole in picture.sources():
+            synced.add_metric([source], whole)
+        yield synced
+        age = GaugeMetricFamily(
+            "keepip_replica_age_seconds",
+            "Since the source was last heard, if only that nothing is new",
+            labels=["source"],
+        )
+        for source, seconds in (*self._controller.ages(), ("Northbound", link.silence)):
+            age.add_metric([source], seconds)
+        yield age
+        yield GaugeMetricFamily("keepip_northbound_connected", "1 while Northbound takes commits", link.connected)
+        yield CounterMetricFamily("keepip_northbound_connections", "Connections made to Northbound", link.reconnects)
+
+    def _self(self) -> Iterable[Metric]:
+        mode = GaugeMetricFamily("keepip_mode", "1 for the mode this process runs in", labels=["mode"])
+        for one in MODES:
+            mode.add_metric([one], one == self._mode)
+        yield mode
+        info = GaugeMetricFamily("keepip_build_info", "Which version this is", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
 
 
-def page(registry: CollectorRegistry) -> bytes:
-    """The registry in Prometheus' text format."""
-    return generate_latest(registry)
+class Page:
+    """The page that Prometheus reads."""
+
+    def __init__(self, controller: Controller, wires: Wires, link: Link, mode: str = "manage") -> None:
+        self._controller, self._registry = controller, controller.telemetry.registry
+        wires.register(self._registry)
+        self._registry.register(State(controller, link, mode))
+        ProcessCollector(registry=self._registry)
+
+    async def text(self) -> str:
+        """All families; between two of them, and within what is per subnet, others get their turn."""
+        parts = []
+        for metric in self._registry.collect():
+            parts.append(text_of(metric))
+            await asyncio.sleep(0)
+        parts.append(await Subnets(self._controller).text())
+        return "".join(parts)

@@ -20,11 +20,12 @@ _RECORDS = frozenset({Source.PORT, Source.IP, Source.POD})
 
 @dataclass(slots=True)
 class Audit:
-    """Per subnet: ports of nobody, IP objects of nobody, and IPs whose records name different addresses."""
+    """Per subnet: ports of nobody, IP objects of nobody, IPs whose records disagree, and reservations without a pod."""
 
     leaked: dict[str, int] = field(default_factory=dict)
     orphaned: dict[str, int] = field(default_factory=dict)
     drifting: dict[str, int] = field(default_factory=dict)
+    unused: dict[str, int] = field(default_factory=dict)  # these are as they should be
 
     def count(self, one: Suspect) -> None:
         """Something that nobody owns."""
@@ -34,6 +35,10 @@ class Audit:
     def drifts(self, subnet: str) -> None:
         """An IP whose records do not agree."""
         self.drifting[subnet] = self.drifting.get(subnet, 0) + 1
+
+    def is_unused(self, subnet: str) -> None:
+        """A reservation without a pod."""
+        self.unused[subnet] = self.unused.get(subnet, 0) + 1
 
     @property
     def clean(self) -> bool:
@@ -60,6 +65,15 @@ def drifting(picture: Picture) -> Iterator[str]:
     for ip in picture.ips.values():
         if disagree(picture, ip.metadata.name):
             yield ip.spec.subnet
+
+
+def unused(picture: Picture) -> Iterator[str]:
+    """The subnet of each granted reservation whose workload has no pod now."""
+    for ip in picture.ips.values():
+        owner = naming.Owner(ip.spec.namespace, ip.spec.pod_name)
+        granted = picture.granted(ip)
+        if granted is not None and granted.reserved == "true" and not picture.pods.count_by("owner", owner):
+            yield granted.subnet
 
 
 def disagree(picture: Picture, port: str) -> bool:

@@ -20,7 +20,7 @@ from controller.machines.workqueue import Lane, WorkQueue
 from controller.reconcilers import keys, workloads
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.leader import Deposed, Leader
-from controller.reconcilers.mirrors import Mirrors
+from controller.reconcilers.mirrors import WATCHED, Mirrors
 from controller.reconcilers.nics import takes_part
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.settings import Tuning
@@ -29,7 +29,7 @@ from controller.reconcilers.telemetry import Telemetry
 from controller.reconcilers.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from controller.core.objects import Seconds
@@ -54,6 +54,7 @@ class Controller:
         self.recorder = Recorder(world.kube, world.clock, self.telemetry, self.tuning.identity)
         self._wake = asyncio.Event()
         self._stopping = False
+        self._heard: dict[Kind, Seconds] = dict.fromkeys(WATCHED, world.clock.now())
         self.worker = Worker(
             world,
             self.tuning,
@@ -68,7 +69,9 @@ class Controller:
         )
         self.mirrors = Mirrors(world, self._see_objects, self._see_rows)
         self.leader = Leader(world, self.tuning)
-        self.sweeper = Sweeper(world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self._look_at)
+        self.sweeper = Sweeper(
+            world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self.telemetry, self._look_at
+        )
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -80,6 +83,11 @@ class Controller:
         if self.worker.denied:
             found.append(f"a right is missing: {self.worker.denied}")
         return found
+
+    def ages(self) -> Iterator[tuple[str, Seconds]]:
+        """How long ago each kind was last heard of, if only by a bookmark; the API server sends one a minute."""
+        now = self.world.clock.now()
+        return ((str(kind), now - at) for kind, at in self._heard.items())
 
     async def run(self) -> None:
         """Run until cancelled, or until stop() has drained what was under way."""
@@ -102,7 +110,7 @@ class Controller:
         """Lead once, from the Lease's acquisition to its end."""
         if self.leader.waited:  # the replicas may be late by what the predecessor did last
             self.mirrors.start(mirrors)
-        self.telemetry.leading.labels("keepip").set(1)
+        self.telemetry.led(leading=True)
         log.info("leading", identity=self.tuning.identity)
         try:
             async with asyncio.TaskGroup() as group:
@@ -110,7 +118,7 @@ class Controller:
         except* Deposed:
             log.warning("lease lost", identity=self.tuning.identity)
         finally:
-            self.telemetry.leading.labels("keepip").set(0)
+            self.telemetry.led(leading=False)
         await self.leader.release()
         log.info("not leading", identity=self.tuning.identity)
 
@@ -169,6 +177,7 @@ class Controller:
 
     def _see_objects(self, kind: Kind, news: News) -> None:
         replica: Any = self.picture.replica(kind)
+        now = self._heard[kind] = self.world.clock.now()
         fresh = self.picture.heard(kind, served=not isinstance(news, watch.Absent))
         if isinstance(news, watch.Absent):
             return
@@ -178,7 +187,6 @@ class Controller:
         else:
             found = (replica.apply(c.version, c.object, c.deleted) for c in news.changes)
             changes = [change for change in found if change is not None]
-        now = self.world.clock.now()
         for _, old, new in changes:
             self._enqueue(self.picture.see(kind, old, new, now), now)
         if fresh:

@@ -17,7 +17,7 @@ from controller.core.decisions.sweep import Limits, Stop, Suspect
 from controller.core.effects import Tell
 from controller.core.objects import Kind
 from controller.reconcilers import keys
-from controller.reconcilers.audit import Audit, drifting, without_pods
+from controller.reconcilers.audit import Audit, drifting, unused, without_pods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from controller.reconcilers.keys import Key
     from controller.reconcilers.picture import Picture
     from controller.reconcilers.settings import Tuning
+    from controller.reconcilers.telemetry import Telemetry
     from controller.reconcilers.views import Views
 
 log = structlog.get_logger()
@@ -44,9 +45,11 @@ class Sweeper:
         picture: Picture,
         views: Views,
         recorder: Recorder,
+        telemetry: Telemetry,
         look_at: Callable[[Key], None],
     ) -> None:
         self._clock, self._picture, self._views, self._recorder = clock, picture, views, recorder
+        self._telemetry = telemetry
         self._every, self._limits, self._look_at = tuning.sweep_s, Limits(tuning.sweep_share), look_at
         self._before: dict[str, Suspect] = {}
         self.audit = Audit()
@@ -64,7 +67,7 @@ class Sweeper:
 
     async def pass_once(self) -> None:
         """Look at all that has no pod, count it, and clear what a sweep may free."""
-        picture = self._picture
+        picture, began = self._picture, self._clock.now()
         strangers = await self._count()
         allowed = {one.metadata.name for one in picture.subnets.values() if sweep.allows(one.metadata.annotations)}
         found = sweep.decide(
@@ -77,6 +80,8 @@ class Sweeper:
             log.info("nobody's", port=one.port, subnet=one.subnet, cause=one.cause)
             self._look_at(keys.pod(*one.owner))
         self._tell({one.subnet: one for one in found.stopped})
+        result = "stopped" if found.stopped else "freed" if found.cleared else "clean"
+        self._telemetry.swept(result, self._clock.now() - began, self._clock.wall())
 
     async def _count(self) -> dict[str, Suspect]:
         """What nobody seems to own and nobody here has seen owned; a pass over many takes more than one turn."""
@@ -91,6 +96,8 @@ class Sweeper:
             turn = await self._breathe(turn)
         for subnet in drifting(picture):
             audit.drifts(subnet)
+        for subnet in unused(picture):
+            audit.is_unused(subnet)
         self.audit = audit
         return strangers
 

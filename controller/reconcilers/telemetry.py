@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RESULTS: Final = ("success", "error", "requeue_after", "behind", "refused")
+SWEPT: Final = ("clean", "freed", "stopped")
 
 
 class Telemetry:
@@ -39,6 +40,12 @@ class Telemetry:
             buckets=_FAST,
             registry=registry,
         )
+        self.errors = Counter(
+            "controller_runtime_reconcile_errors",
+            "Reconciles whose writes failed",
+            ["controller"],
+            registry=registry,
+        )
         self.panics = Counter(
             "controller_runtime_reconcile_panics", "Reconciles that met a bug", ["controller"], registry=registry
         )
@@ -57,8 +64,14 @@ class Telemetry:
         self.writes = Counter("keepip_writes", "Writes by effect", ["effect"], registry=registry)
         self.events = Counter("keepip_events", "Events by outcome", ["outcome"], registry=registry)
         self.events_waiting = Gauge("keepip_events_waiting", "Events not sent yet", registry=registry)
+        self.sweeps = Counter("keepip_sweeps", "Sweeps by result", ["result"], registry=registry)
+        self.sweep_seconds = Histogram(
+            "keepip_sweep_duration_seconds", "Time of a sweep", buckets=_FAST, registry=registry
+        )
+        self.sweep_end = Gauge("keepip_sweep_timestamp_seconds", "When the last sweep ended", registry=registry)
         self.relists = Counter("keepip_relists", "Whole lists read", ["kind"], registry=registry)
         self.leading = Gauge("leader_election_master_status", "1 while this process leads", ["name"], registry=registry)
+        self.terms = Counter("keepip_leader_terms", "Times that this process became the leader", registry=registry)
         self._initialise()
         # Looking a child up by its labels costs twice what counting does, so those of the hot path are kept.
         self._results = {(k, r): self.reconciles.labels(k, r) for k in keys.KINDS for r in RESULTS}
@@ -78,6 +91,8 @@ class Telemetry:
     def reconciled(self, kind: str, result: str) -> None:
         """A reconcile ended like this."""
         self._results[kind, result].inc()
+        if result == "error":
+            self.errors.labels(kind).inc()
 
     def wrote(self, effect: str) -> None:
         """An effect was carried out."""
@@ -90,12 +105,25 @@ class Telemetry:
         """An address was let go of, for that cause."""
         self.releases.labels(cause).inc()
 
+    def swept(self, result: str, seconds: Seconds, wall: Seconds) -> None:
+        """A sweep ended like this, after so long, at that time."""
+        self.sweeps.labels(result).inc()
+        self.sweep_seconds.observe(seconds)
+        self.sweep_end.set(wall)
+
+    def led(self, *, leading: bool) -> None:
+        """A term of leadership began or ended."""
+        self.leading.labels("keepip").set(leading)
+        if leading:
+            self.terms.inc()
+
     def _initialise(self) -> None:
         for kind in keys.KINDS:
             self.reconcile_seconds.labels(kind)
             self.queue_seconds.labels(kind)
             self.work_seconds.labels(kind)
             self.panics.labels(kind)
+            self.errors.labels(kind)
             for result in RESULTS:
                 self.reconciles.labels(kind, result)
         for reason in Reason:
@@ -104,4 +132,6 @@ class Telemetry:
             self.releases.labels(str(cause))
         for outcome in ("sent", "dropped", "failed", "repeated"):
             self.events.labels(outcome)
+        for result in SWEPT:
+            self.sweeps.labels(result)
         self.leading.labels("keepip").set(0)

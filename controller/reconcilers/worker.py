@@ -84,6 +84,11 @@ class Worker:
     def _busy(self, key: Key) -> bool:
         return self.queue.runs(key) or self.barrier.behind(key, self.picture)
 
+    @property
+    def under_way(self) -> int:
+        """How many keys have writes under way."""
+        return self._under_way
+
     def stop(self) -> None:
         """Take no more keys; run() ends when those under way are done."""
         self._stopping = True

@@ -90,6 +90,11 @@ class NorthboundWire:
         """How many connections there were."""
         return self._engine.reconnects
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the server said anything, if only that it lives."""
+        return self._engine.silence
+
     # ---- ports.Northbound
 
     @property

@@ -17,7 +17,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from ovs import jsonrpc
+from ovs import jsonrpc, timeval
 from ovs.db import idl
 from ovs.stream import Stream
 
@@ -118,6 +118,11 @@ class _Idl(idl.Idl):  # type: ignore[misc]
         return int(self._session.get_seqno()) if self._session.is_connected() else None
 
     @property
+    def silence(self) -> float:
+        """Seconds since the server said anything, on whatever connection; probes are answered every few seconds."""
+        return float(timeval.msec() - self._session.reconnect.last_activity) / 1000.0
+
+    @property
     def ready(self) -> bool:
         """True while the present connection has delivered everything."""
         return bool(self.state == self.IDL_S_MONITORING and self.connection == self._last_seqno)
@@ -190,6 +195,11 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._idl = _Idl(self._remote, self._columns, self._copy, self._probe_ms)
         self._step()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the server said anything, or since start()."""
+        return self._idl.silence if self._idl is not None else 0.0
 
     def close(self) -> None:
         """Hang up; transactions on their way may or may not have happened."""

@@ -11,7 +11,8 @@ import pytest
 from controller.core.objects import Kind, Meta, Subnet, SubnetSpec
 from controller.process import metrics
 from controller.reconcilers.controller import Controller
-from tests.sim.loop import SimLoop
+from controller.wire.northbound import NorthboundWire
+from tests.sim.loop import run
 from tests.sim.world import SimWorld
 
 PANELS = json.loads((Path(__file__).parents[2] / "grafana" / "keepip.json").read_text())["panels"]
@@ -23,20 +24,14 @@ def page() -> str:
 
     async def render() -> str:
         controller, wires = Controller(SimWorld(1).world), metrics.Wires()
-        wires.register(controller.telemetry.registry)
         wires.request("get", "IP", "500", 0.1)
         controller.telemetry.writes.labels("PutPort").inc()
-        controller.telemetry.registry.register(metrics.State(controller))
         subnet = Subnet(metadata=Meta(name="net", resource_version="1"), spec=SubnetSpec(cidr_block="10.0.0.0/24"))
         controller.picture.subnets.replace([subnet], 1)
         list(controller.picture.see(Kind.SUBNET, None, subnet, 0.0))
-        return metrics.page(controller.telemetry.registry).decode()
+        return await metrics.Page(controller, wires, NorthboundWire("unix:/nowhere")).text()
 
-    loop = SimLoop()
-    try:
-        return loop.run_until_complete(render())
-    finally:
-        loop.close()
+    return run(render())
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])

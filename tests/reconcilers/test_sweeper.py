@@ -20,7 +20,7 @@ from controller.reconcilers.keys import Key
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.settings import Tuning
 from controller.reconcilers.sweeper import Sweeper
-from controller.reconcilers.telemetry import Telemetry
+from controller.reconcilers.telemetry import SWEPT, Telemetry
 from controller.reconcilers.views import Views
 from tests.core.worlds import (
     GRANTED,
@@ -48,10 +48,13 @@ class Broom:
         self.picture, self.looked_at, self.events = Picture(), list[Key](), list[Request]()
         clock = universe.world.clock
         universe.traffic.witness.append(lambda one: self.events.append(one) if one.verb == "report" else None)
-        recorder = Recorder(universe.world.kube, clock, Telemetry(), "me")
+        self.telemetry = Telemetry()
+        recorder = Recorder(universe.world.kube, clock, self.telemetry, "me")
         self.recording = asyncio.create_task(recorder.run())
         self.views = Views(self.picture, Waiting(), {}, clock, lambda _key: False, sweeps=True)
-        self.sweeper = Sweeper(clock, Tuning(), self.picture, self.views, recorder, self.looked_at.append)
+        self.sweeper = Sweeper(
+            clock, Tuning(), self.picture, self.views, recorder, self.telemetry, self.looked_at.append
+        )
         show(self.picture, Kind.SUBNET, None, make_subnet(cidr="10.0.0.0/24"))
 
     def orphan(self, number: int) -> None:
@@ -187,6 +190,42 @@ def test_orphans_of_a_subnet_that_is_gone_stop_a_sweep_too() -> None:
         assert broom.looked_at == []
         assert list(broom.sweeper.stopped) == ["net"]
         assert broom.events == []
+
+    story(told)
+
+
+def test_each_pass_is_counted_by_its_result() -> None:
+    """Nothing found, something cleared, or stopped by its own limit."""
+
+    def counted(broom: Broom) -> list[float]:
+        samples = next(iter(broom.telemetry.sweeps.collect())).samples
+        found = {one.labels["result"]: one.value for one in samples if one.name.endswith("_total")}
+        return [found[result] for result in SWEPT]
+
+    async def told(broom: Broom) -> None:
+        await broom.sweeper.pass_once()
+        broom.orphan(0)
+        await broom.sweeper.pass_once()
+        await broom.sweeper.pass_once()
+        assert counted(broom) == [2, 1, 0]
+        for number in range(1, 12):
+            broom.orphan(number)
+        await broom.sweeper.pass_once()
+        assert counted(broom) == [2, 1, 1]
+
+    story(told)
+
+
+def test_a_reservation_without_a_pod_is_counted_until_one_comes() -> None:
+    """It is as it should be: the audit is clean all the same."""
+
+    async def told(broom: Broom) -> None:
+        show(broom.picture, Kind.IP, None, granted_ip("10.0.0.9"))
+        await broom.sweeper.pass_once()
+        assert (broom.sweeper.audit.unused, broom.sweeper.audit.clean) == ({"net": 1}, True)
+        show(broom.picture, Kind.POD, None, make_pod("web"))
+        await broom.sweeper.pass_once()
+        assert broom.sweeper.audit.unused == {}
 
     story(told)
 

@@ -102,11 +102,13 @@ async def test_a_silent_server_is_noticed_without_a_commit(server: Northbound, k
         halt(server)
         while wire.connected:  # noqa: ASYNC110 - the wire has no event for readiness, its user asks
             await asyncio.sleep(0.05)
+        silent = wire.silence
         with pytest.raises(Unavailable) as absent:
             await wire.commit((PutSwitch("sw"),))
         assert not absent.value.unknown
         go_on(server)
         await seen.until(lambda m: m.epoch > epoch)
+        assert 0 <= wire.silence < silent
 
 
 async def test_a_server_that_is_absent_at_the_start_is_waited_for(server: Northbound) -> None:
