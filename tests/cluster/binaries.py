@@ -70,6 +70,7 @@ OVN_PACKAGES = ("openvswitch-common", "ovn-common", "ovn-central")
 # What those need beyond a minimal system; only for unpacking without root, where apt resolves nothing.
 OVN_LIBRARIES = ("libxdp1", "libbpf1", "libunbound8", "libnuma1", "libelf1", "libevent-2.1-7", "libcap-ng0")
 OVN_SCHEMA = "share/ovn/ovn-nb.ovsschema"
+PROMETHEUS_PACKAGE = "prometheus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,14 @@ class Ovn:
     nbctl: Path
     schema: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """The server, and promtool, which checks and tests its rules."""
+
+    server: Path
+    tool: Path
 
 
 def cache() -> Path:
@@ -127,6 +136,33 @@ def ovn() -> Ovn:
     if here := _find_ovn(Path("/usr"), unpacked=False) or _find_ovn(unpacked / "usr", unpacked=True):
         return here
     raise Missing(f"run as root: apt-get install -y --no-install-recommends {' '.join(OVN_PACKAGES)}")
+
+
+@functools.cache
+def prometheus() -> Prometheus:
+    """Prometheus, unpacked from the distribution's package if it is not here: installing it would start a service."""
+    unpacked = cache() / "prometheus"
+    if here := _find_prometheus(unpacked):
+        return here
+    with _alone(unpacked):
+        if not shutil.which("apt-get"):
+            raise Missing("prometheus and promtool are needed: install Prometheus, or put both into PATH")
+        say(f"unpacking {PROMETHEUS_PACKAGE} into {unpacked}")
+        if os.geteuid() == 0:
+            _run(("apt-get", "update", "-qq"))
+        _unpack((PROMETHEUS_PACKAGE,), unpacked)
+    if here := _find_prometheus(unpacked):
+        return here
+    raise Missing(f"put prometheus and promtool into PATH, or run as root: apt-get install {PROMETHEUS_PACKAGE}")
+
+
+def _find_prometheus(unpacked: Path) -> Prometheus | None:
+    folders = (None, str(unpacked / "usr" / "bin"))  # PATH first
+    for folder in folders:
+        server, tool = shutil.which("prometheus", path=folder), shutil.which("promtool", path=folder)
+        if server and tool:
+            return Prometheus(Path(server), Path(tool))
+    return None
 
 
 def _built() -> Path:
@@ -238,11 +274,16 @@ def _find_ovn(prefix: Path, *, unpacked: bool) -> Ovn | None:
 
 def _unpack_ovn(folder: Path) -> None:
     say(f"not root: unpacking {' '.join(OVN_PACKAGES)} into {folder}")
+    _unpack(OVN_PACKAGES, folder, OVN_LIBRARIES)
+
+
+def _unpack(packages: Sequence[str], folder: Path, libraries: Sequence[str] = ()) -> None:
+    """Unpack them all, or nothing if one of the packages cannot be had; a library may be missing."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for package in (*OVN_PACKAGES, *OVN_LIBRARIES):
+        for package in (*packages, *libraries):
             got = subprocess.run(("apt-get", "download", "-qq", package), cwd=scratch, capture_output=True, check=False)
-            if got.returncode and package in OVN_PACKAGES:
+            if got.returncode and package in packages:
                 return
         for archive in Path(scratch).glob("*.deb"):
             _run(("dpkg-deb", "-x", str(archive), str(folder)))
@@ -293,6 +334,7 @@ def main(report: Callable[[str], None] = say) -> int:
             report(f"{name}: {path}")
         here = ovn()
         report(f"ovsdb-server: {here.server}, schema {here.schema}")
+        report(f"prometheus: {prometheus().server}")
     except Missing as reason:
         report(str(reason))
         return 1
