@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from controller.core import naming
 from controller.core.catalogue import Reason, say
@@ -351,6 +352,52 @@ def test_a_request_that_came_while_the_allocation_was_under_way_is_adopted(more:
     body = patch_of(decision)
     assert body["spec"]["v4IpAddress"] == "10.0.0.4"
     assert body["metadata"]["finalizers"] == list(OURS)
+
+
+def dated(one: Any, created: str, version: str) -> Any:
+    """The object, made then, at this version now."""
+    meta = structs.replace(one.metadata, creation_timestamp=created, resource_version=version)
+    return structs.replace(one, metadata=meta)
+
+
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
+BEGUN: list[dict[str, Any]] = [{"row": make_row("10.0.0.4")}, {"promised": True}]
+
+
+@pytest.mark.parametrize("more", BEGUN)
+@pytest.mark.parametrize(("made", "version"), [(EARLY, "9"), (LATE, "7")])
+def test_a_request_that_was_there_before_the_pod_is_never_passed_over(
+    more: dict[str, Any], made: str, version: str
+) -> None:
+    """Heard of late, it gets what it asked for: what was begun for the pod is undone, and the pod waits for it."""
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.4", Source.PORT, MAC)
+    ip, pod = dated(make_ip(v4_ip_address="10.0.0.6"), made, version), dated(make_pod(), LATE, "8")
+    decision = decided(pod, book=book, held=(held_by(ip, **more),))
+
+    assert names(decision) == (["DropPort"] if "row" in more else ["Withdraw"])
+    assert ("ip", "web.default") in decision.waits
+    assert decision.refusal is None
+    alike = dated(make_ip(), made, version)
+    assert address(decided(pod, book=book, held=(held_by(alike, **more),))) == "10.0.0.4"
+
+
+@pytest.mark.parametrize("more", BEGUN)
+@pytest.mark.parametrize(
+    "ip",
+    [
+        dated(make_ip(v4_ip_address="10.0.0.6"), LATE, "9"),
+        dated(make_ip(v4_ip_address="10.0.0.6"), "2026-01-01T00:00:02Z", "7"),
+        dated(make_ip(v4_ip_address="10.0.0.6", finalizers=OURS), EARLY, "7"),
+        dated(make_ip(v4_ip_address="10.0.0.6", labels=ORDINARY), EARLY, "7"),
+    ],
+)
+def test_what_came_after_the_pod_or_is_no_request_does_not_stop_it(ip: Any, more: dict[str, Any]) -> None:
+    """The pod keeps its own address (contract §3): the request is refused by its own key."""
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.4", Source.PORT, MAC)
+
+    assert address(decided(dated(make_pod(), LATE, "8"), book=book, held=(held_by(ip, **more),))) == "10.0.0.4"
 
 
 def test_an_ordinary_ip_is_taken_up_again() -> None:
@@ -747,6 +794,18 @@ def test_a_port_is_not_put_back_while_its_ip_is_being_let_go() -> None:
     writing = decided(running(), held=(going,), port_in_doubt=True)
     assert (writing.effects, writing.requeue_after) == ((), 0.1)
     assert "PutPort" in names(decided(running(), held=(going,)))
+
+
+def test_a_port_made_for_a_pod_that_a_reservation_then_refuses_is_dropped() -> None:
+    """Seed 74: the port said where the next pod of a VM went, and its former IP became a reservation meanwhile."""
+    elsewhere = make_row("10.0.0.4")
+    refusing = granted_ip(pod_type="VirtualMachine")
+    decision = decided(make_pod(), held=(held_by(refusing, elsewhere),))
+
+    assert told(decision)[0] == "ReservationMismatch"
+    assert decision.effects == (DropPort(elsewhere),)
+    kept = [make_row(), make_row("10.0.0.4", vendor="other")]
+    assert [decided(make_pod(), held=(held_by(refusing, row),)).effects for row in kept] == [(), ()]
 
 
 def test_a_refused_pod_of_a_vm_leaves_no_options_of_a_migration() -> None:

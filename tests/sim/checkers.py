@@ -57,6 +57,7 @@ class Checkers:
     free_since: dict[str, float] = field(default_factory=dict)  # IP's uid -> when nobody kept it last
     pooled: list[tuple[float, dict[str, dict[str, str]]]] = field(default_factory=lambda: [(float("-inf"), {})])
     asked_pools: dict[str, set[str]] = field(default_factory=dict)  # owner, or `*.namespace` -> pools
+    pod_born: dict[str, int] = field(default_factory=dict)  # pod's uid -> the version of its creation
 
     def __post_init__(self) -> None:
         self.owners = Owners(self.universe, self.book)
@@ -85,6 +86,8 @@ class Checkers:
         if commit.kind is Kind.POOL:
             self._note_pools()
         self._note_asked(commit)
+        if commit.kind is Kind.POD and commit.old is None:
+            self.pod_born[meta(commit.document)["uid"]] = int(meta(commit.document)["resourceVersion"])
         before = dict(self.book.grants)
         fresh = self.book.see(commit, self.now(), by_controller=mine)
         self._note_free()
@@ -307,6 +310,18 @@ class Checkers:
             row = self.universe.database.tables.ports.get(port)
             if not self._by_hand(port) and (row is None or set(has) - set(row_spots(row))):
                 self.fail(f"{commit.by} told the pod {commit.name} {has} and its port is {row}", has[0])
+            self._first_come(commit, new)
+
+    def _first_come(self, commit: Commit, pod: Doc) -> None:
+        """What a user asked for before the pod was there is the pod's, however late the controller hears of it."""
+        ip = self.universe.store.get(Kind.IP, "", port_of(pod))
+        if ip is None or deleting(ip) or foreign(ip) or labels(ip).get(RESERVED) == "false":
+            return
+        untouched = int(meta(ip)["resourceVersion"]) < self.pod_born[meta(pod)["uid"]]
+        asked, told = spec(ip), {s.address for s in pod_spots(pod)}
+        wishes = {*_named(Kind.IP, ip), asked.get("macAddress")} - {None, ""}
+        if untouched and meta(ip)["uid"] not in self.book.grants and wishes - told:
+            self.fail(f"{commit.by} told the pod {commit.name} {told}, and the IP before it asked for {wishes}: {ip}")
 
     def _by_hand(self, port: str) -> bool:
         return self.now() - self.removed_by_hand.get(port, float("-inf")) < STALE

@@ -59,6 +59,7 @@ class Users(Hand):
             self.edit_an_attribute: 5,
             self.tear_off_a_finalizer: 3,
             self.start_a_pod: 26,
+            self.reserve_and_start: 4,
             self.schedule_a_pod: 16,
             self.delete_a_pod: 14,
             self.replace_a_pod: 5,
@@ -222,6 +223,13 @@ class Users(Hand):
     def start_a_pod(self) -> None:
         """Create a pod of a workload, with or without wishes."""
         self._start(self._workload())
+
+    def reserve_and_start(self) -> None:
+        """`kubectl apply` of a file with a reservation and its pod: whoever watches may hear of the pod first."""
+        workload = self._workload()
+        name, wanted = self._request(workload)
+        self.store.create(Kind.IP, "", name, {"spec": wanted}, "user")
+        self._start(workload)
 
     def _wish(self) -> dict[str, str]:
         """What a pod asks for by its annotations."""

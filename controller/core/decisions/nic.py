@@ -7,7 +7,7 @@ pod annotations (Rule 3); pod.py puts the NICs of one owner together.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from controller.core import ipam, naming
 from controller.core.catalogue import Message, Reason, say
@@ -16,7 +16,7 @@ from controller.core.decisions.choice import choose, set_topic
 from controller.core.decisions.migration import merged
 from controller.core.decisions.networks import DEFAULT
 from controller.core.decisions.placement import Refused
-from controller.core.decisions.realise import Held, Request, realise
+from controller.core.decisions.realise import Held, Request, adoptable, realise
 from controller.core.decisions.reservation import SOON, tells_of
 from controller.core.effects import Decision, DropPort, Promise, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from controller.core.decisions.placement import Place
     from controller.core.effects import Effect
     from controller.core.ipam import Book
-    from controller.core.objects import Seconds
+    from controller.core.objects import Ip, Recorded, Seconds
     from controller.core.rows import PortRow
 
 SCHEDULING_GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too
@@ -71,7 +71,7 @@ def decide(view: View, now: Seconds) -> Decision:
     except Refused as refused:
         decision = _refuse(bidder, refused.message, refused.waits)
     if decision.refusal is not None:
-        decision = replace(decision, effects=(*decision.effects, *_options_at_rest(view)))
+        decision = replace(decision, effects=(*decision.effects, *_port_at_rest(view)))
     if decision.waits and not bidder.running:
         decision = replace(decision, waits=(*decision.waits, *_placement(view, bidder)))
     if held.promised and not any(isinstance(effect, Promise) for effect in decision.effects):
@@ -84,13 +84,26 @@ def decide(view: View, now: Seconds) -> Decision:
     return decision
 
 
-def _options_at_rest(view: View) -> tuple[Effect, ...]:
-    """A kept port whose next pod is refused has what a migration left in its options taken out all the same."""
-    row = view.held.row
-    if row is None or not row.ours or row.type != "" or view.options is None:
+def _port_at_rest(view: View) -> tuple[Effect, ...]:
+    """A kept port whose next pod is refused: what a migration left in its options is taken out all the same.
+
+    One that was made for that pod before its IP became somebody else's reservation goes: the pod was never told of it.
+    """
+    row, held = view.held.row, view.held
+    if row is None or not row.ours or row.type != "":
+        return ()
+    if held.recorded is not None and held.reserved and not _carries(row, held.recorded) and not view.leader.running:
+        return (DropPort(row),)
+    if view.options is None:
         return ()
     plain = row._replace(options=merged(row.options, view.options))
     return (PutPort(plain._replace(uuid=""), row),) if plain != row else ()
+
+
+def _carries(row: PortRow, recorded: Recorded) -> bool:
+    """True for a port with what was granted; for one that several have, whatever else it has."""
+    texts = {recorded.v4_ip_address, recorded.v6_ip_address, recorded.mac_address} - {""}
+    return row.switch == recorded.subnet and any(texts <= set(line.split()) for line in row.addresses)
 
 
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
@@ -162,7 +175,25 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     if isinstance(answer, ipam.Refusal):
         full = answer.message.reason is Reason.SUBNET_EXHAUSTED  # then it stands in line wherever it may go
         return _refuse(bidder, answer.message, answer.waits + bidder.home.lines * full, answer.retry_after)
+    ip = held.ip
+    if _passes_over(ip, view) and held.recorded is None and not adoptable(bidder, ip, answer):
+        undo = (DropPort(held.row),) if held.row is not None else ()
+        return Decision(undo, waits=(("ip", held.port),))
     return realise(Request(view.bidders, place, view.pod_nic_type, view.owner_uid, view.options), bidder, held, answer)
+
+
+def _passes_over(ip: Ip | None, view: View) -> TypeGuard[Ip]:
+    """True for a user's request that was there before the pod: what was begun for the pod is undone then.
+
+    It was begun by a process that saw the pod first: watches come back in any order. Nothing was told to anybody,
+    because while this IP exists none can be made for the pod, and its annotations come after that (Rule 3).
+    Within one second (the resolution of creationTimestamp) the versions decide.
+    """
+    if ip is None or ip.metadata.ours or any(one.running for one in view.bidders):
+        return False
+    made, pod = ip.metadata, view.leader.object.metadata
+    first = (made.creation_timestamp, made.version) < (pod.creation_timestamp, pod.version)
+    return first and made.labels.get(naming.RESERVED) != "false"
 
 
 def _has_no_number(bidder: Bidder, held: Held) -> bool:

@@ -121,7 +121,7 @@ def _ip_effects(request: Request, bidder: Bidder, held: Held, grant: Grant) -> l
     granted = held.recorded is not None
     if not granted and ip.metadata.finalizers and not ip.metadata.ours:
         return []
-    if not granted and not _adoptable(bidder, ip, grant):
+    if not granted and not adoptable(bidder, ip, grant):
         return []
     if held.reserved and held.recorded is not None and not bidder.runs_with(held.recorded) and bidder.running:
         return []  # the pod goes on with its own address, the reservation keeps its own (both are marked)
@@ -132,8 +132,8 @@ def _ip_effects(request: Request, bidder: Bidder, held: Held, grant: Grant) -> l
     return _ip_patch(request, held, ip, wanted, node)
 
 
-def _adoptable(bidder: Bidder, ip: Ip, grant: Grant) -> bool:
-    """A user's request written while the pod's own allocation was under way: adopted if it asks for nothing else."""
+def adoptable(bidder: Bidder, ip: Ip, grant: Grant) -> bool:
+    """A user's request met while the pod's own allocation was under way: adopted if it asks for nothing else."""
     if ip.fault:
         return False
     if ip.metadata.labels.get(naming.RESERVED) == "false":
