@@ -71,6 +71,7 @@ class SimPoke:
 
 async def _live(law: Law) -> None:
     universe = SimWorld(1)
+    universe.store.served -= {Kind.NAD}  # as a cluster is before Multus is installed
     await law(universe.world, SimPoke(universe))
 
 
