@@ -28,11 +28,11 @@ def granted(ip: Ip, memory: Recorded | None) -> Recorded | None:
     """What was granted to an IP, None if nothing was: status first, then this process's memory, then its own spec.
 
     An edit of the spec is thereby never taken for a grant. An ordinary IP (label "false") follows the pod flow, so
-    its spec is what counts; `reserved` follows the label wherever the label is a decision.
+    what that wrote is what counts; `reserved` follows the label wherever the label is a decision.
     """
     label = ip.metadata.labels.get(naming.RESERVED, "")
     if label == "false":
-        return _by_its_address(ip, "false") if ip.metadata.ours else None
+        return _as_written(ip, "false") if ip.metadata.ours else None
     base = _first_that_counts(ip, memory)
     return msgspec.structs.replace(base, reserved="true") if base is not None and label == "true" else base
 
@@ -45,26 +45,21 @@ def _first_that_counts(ip: Ip, memory: Recorded | None) -> Recorded | None:
             if _addressed(one):
                 return one
             readable = readable or one
-    spec = _as_written(ip) if ip.metadata.ours else None
+    spec = _as_written(ip, "") if ip.metadata.ours else None
     if spec is not None and _readable(spec) and (readable is None or _addressed(spec)):
         return spec
     return readable
 
 
-def _as_written(ip: Ip) -> Recorded:
+def _as_written(ip: Ip, reserved: str) -> Recorded:
     """What the IP's redundant fields say was granted, where somebody has edited one of two before we saw it.
 
     People edit `v4IpAddress` and `subnet`; `ipAddress` and the subnet label are written by controllers (Kube-OVN, too,
     reads `ipAddress` back at start: kube-ovn-behaviour §3.1).
     """
-    spec = _by_its_address(ip, "")
-    return msgspec.structs.replace(spec, subnet=ip.metadata.labels.get(naming.SUBNET_LABEL) or spec.subnet)
-
-
-def _by_its_address(ip: Ip, reserved: str) -> Recorded:
-    """The spec, with the addresses that `ipAddress` names, if it names any."""
     found = {address.family: text for text in ip.spec.ip_address.split(",") if (address := _address(text)) is not None}
     spec = _of_spec(ip, reserved)
+    spec = msgspec.structs.replace(spec, subnet=ip.metadata.labels.get(naming.SUBNET_LABEL) or spec.subnet)
     if not found:
         return spec
     return msgspec.structs.replace(spec, v4_ip_address=found.get(4, ""), v6_ip_address=found.get(6, ""))

@@ -256,3 +256,10 @@ def test_an_ordinary_ip_has_the_addresses_that_controllers_wrote() -> None:
 
     bare = granted_ip(labels=ORDINARY, ip_address="")
     assert records.granted(bare, None) == recorded(reserved="false")
+
+
+def test_an_ordinary_ip_is_in_the_subnet_that_controllers_wrote() -> None:
+    """Seed 78: with a person's subnet on it, an address that nobody granted there became a reservation."""
+    edited = granted_ip(labels={**GRANTED, **ORDINARY}, subnet="other")
+
+    assert records.granted(edited, None) == recorded(reserved="false")

@@ -59,6 +59,20 @@ def test_a_reservation_outlives_its_owner_and_its_port_does_not() -> None:
     )
 
 
+@pytest.mark.parametrize(("kind", "asked"), [("StatefulSet", Kind.POD), ("VirtualMachine", Kind.VMI)])
+def test_a_kept_port_that_says_otherwise_than_the_reservation_goes(kind: str, asked: Kind) -> None:
+    """Seed 78: the next pod's address was on the port when the IP became a reservation of another one."""
+    machine = MachineOwner(served=True, state=MachineState("u1", deleting=False, template=Template({}, (Declared(),))))
+    workloads = LIVES | {"VirtualMachine": machine}
+    other = make_row("10.0.0.4", name=PORT, pod=str(WEB))
+    held = held_by(an_ip(kind, reserved=True), other, port=PORT)
+    decision = decide(pod_view(owner=WEB, held=(held,), workloads=workloads), NOW)
+
+    assert decision == Decision((ConfirmGone("default", "web-1", asked), DropPort(other)))
+    ordinary = held_by(an_ip(kind), other, port=PORT)
+    assert decide(pod_view(owner=WEB, held=(ordinary,), workloads=workloads), NOW) == Decision()
+
+
 def test_for_whom_it_was_made_is_read_from_the_ip() -> None:
     for uid, effects in (("u1", []), ("u0", ["ConfirmGone", "DropPort", "DeleteIP"]), ("", [])):
         notes = {naming.OWNER_UID: uid} if uid else {}

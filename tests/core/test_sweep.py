@@ -58,7 +58,7 @@ def test_a_port_alone_is_a_leak_and_an_ip_alone_an_orphan() -> None:
 
 def test_what_lies_nowhere_is_suspected_too() -> None:
     """An IP that was granted nothing and names a subnet; a port that does not even do that."""
-    bare = granted_ip("nonsense", labels={**GRANTED, **ORDINARY}, subnet="", ip_address="")
+    bare = granted_ip("nonsense", labels=ORDINARY, subnet="", ip_address="")
     (one,) = suspects(pod_view(held=(held_by(bare, make_row(ls="")),)))
 
     assert one.subnet == ""

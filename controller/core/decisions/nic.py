@@ -17,7 +17,7 @@ from controller.core.decisions.migration import merged
 from controller.core.decisions.networks import DEFAULT
 from controller.core.decisions.placement import Refused
 from controller.core.decisions.realise import Held, Request, adoptable, realise
-from controller.core.decisions.reservation import SOON, tells_of
+from controller.core.decisions.reservation import SOON, carries, tells_of
 from controller.core.effects import Decision, DropPort, Promise, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
 from controller.core.rows import POD_UID
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from controller.core.decisions.placement import Place
     from controller.core.effects import Effect
     from controller.core.ipam import Book
-    from controller.core.objects import Ip, Recorded, Seconds
+    from controller.core.objects import Ip, Seconds
     from controller.core.rows import PortRow
 
 SCHEDULING_GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too
@@ -92,18 +92,12 @@ def _port_at_rest(view: View) -> tuple[Effect, ...]:
     row, held = view.held.row, view.held
     if row is None or not row.ours or row.type != "":
         return ()
-    if held.recorded is not None and held.reserved and not _carries(row, held.recorded) and not view.leader.running:
+    if held.recorded is not None and held.reserved and not carries(row, held.recorded) and not view.leader.running:
         return (DropPort(row),)
     if view.options is None:
         return ()
     plain = row._replace(options=merged(row.options, view.options))
     return (PutPort(plain._replace(uuid=""), row),) if plain != row else ()
-
-
-def _carries(row: PortRow, recorded: Recorded) -> bool:
-    """True for a port with what was granted; for one that several have, whatever else it has."""
-    texts = {recorded.v4_ip_address, recorded.v6_ip_address, recorded.mac_address} - {""}
-    return row.switch == recorded.subnet and any(texts <= set(line.split()) for line in row.addresses)
 
 
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions import binding, migration, retention
-from controller.core.decisions.reservation import tells_of
+from controller.core.decisions.reservation import carries, tells_of
 from controller.core.decisions.retention import Cause, Pods, Tenure
 from controller.core.effects import ConfirmGone, Delete, DropPort, Effect, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
@@ -48,7 +48,7 @@ def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     tenure = tenure_of(owner, held)
     cause = cause_of(tenure, grounds)
     if cause.kept:
-        return effects + _settled(held, grounds)
+        return effects + _settled(owner, held, grounds)
     if held.port in grounds.unproven:
         return effects
     row = held.row
@@ -119,10 +119,17 @@ def _ends(held: Held, ip: Ip) -> bool:
     return ordinary and not held.reserved and ip.metadata.ours and not ip.metadata.deleting
 
 
-def _settled(held: Held, grounds: Grounds) -> list[Effect]:
-    """A port that is kept without pods is nowhere: what a migration left in its options goes (bug row 59)."""
+def _settled(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
+    """A port that is kept without pods is nowhere: what a migration left in its options goes (bug row 59).
+
+    One that says otherwise than the reservation goes itself: an address that nobody was granted would not be free.
+    """
     row, machine = held.row, held.ip is not None and held.ip.spec.pod_type == "VirtualMachine"
-    if row is None or not row.ours or not machine or not grounds.migrates or grounds.pods is not Pods.NONE:
+    if row is None or not row.ours or row.type != "" or grounds.pods is not Pods.NONE:
+        return []
+    if held.recorded is not None and held.reserved and not carries(row, held.recorded):
+        return [ConfirmGone(*owner, Kind.VMI if machine else Kind.POD), DropPort(row)]
+    if not machine or not grounds.migrates:
         return []
     plain = row._replace(options=migration.merged(row.options, migration.wanted((), {})))
     return [PutPort(plain._replace(uuid=""), row)] if plain != row else []

@@ -132,6 +132,12 @@ def tells_of(ip: Ip, row: PortRow) -> bool:
     return any(addresses <= set(line.split()) for line in row.addresses)
 
 
+def carries(row: PortRow, recorded: Recorded) -> bool:
+    """True for a port that has what was granted (Kube-OVN writes MACs in upper case, too), whatever else it has."""
+    texts = {recorded.v4_ip_address.lower(), recorded.v6_ip_address.lower(), recorded.mac_address.lower()} - {""}
+    return row.switch == recorded.subnet and any(texts <= set(line.lower().split()) for line in row.addresses)
+
+
 def _request(view: View, ip: Ip, now: Seconds) -> Decision:
     try:
         want = _wanted(view, ip)
