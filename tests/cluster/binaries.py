@@ -71,6 +71,8 @@ OVN_PACKAGES = ("openvswitch-common", "ovn-common", "ovn-central")
 OVN_LIBRARIES = ("libxdp1", "libbpf1", "libunbound8", "libnuma1", "libelf1", "libevent-2.1-7", "libcap-ng0")
 OVN_SCHEMA = "share/ovn/ovn-nb.ovsschema"
 PROMETHEUS_PACKAGE = "prometheus"
+# Grafana's own model of a dashboard, made from its schema, as a PyPI package.
+GRAFANA_MODEL = "grafana-foundation-sdk==1769699998!10.1.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,20 @@ def _go() -> str:
     return str(kept)
 
 
+@functools.cache
+def grafana_model() -> Path:
+    """The folder to import `grafana_foundation_sdk` from; only the tests of the dashboards want it."""
+    folder = cache() / "grafana-model" / re.sub(r"[^\w.]+", "-", GRAFANA_MODEL)
+    with _alone(folder):
+        if not folder.is_dir():
+            say(f"taking Grafana's model of a dashboard from the package index ({GRAFANA_MODEL})")
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model-") as scratch:
+                made = Path(scratch) / "made"
+                _run((sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(made), GRAFANA_MODEL))
+                made.rename(folder)
+    return folder
+
+
 def _install_go(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".go-") as scratch:
@@ -335,6 +351,7 @@ def main(report: Callable[[str], None] = say) -> int:
         here = ovn()
         report(f"ovsdb-server: {here.server}, schema {here.schema}")
         report(f"prometheus: {prometheus().server}")
+        report(f"Grafana's model: {grafana_model()}")
     except Missing as reason:
         report(str(reason))
         return 1
