@@ -2,12 +2,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios chaos bench clean
+.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios chaos bench load \
+	coldstart clean
 
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 SEEDS ?= 50
+LOAD ?=
+PRESENT ?= 50000
 export PYTHONUNBUFFERED := 1
 
 help: ## this text
@@ -62,6 +65,12 @@ chaos: tools ## five minutes of scaling in a tight subnet, the controller killed
 
 bench: tools ## load, beside what the bare servers can do
 	$(PY) -m tests.load.bench
+
+load: tools ## the load tool on a cluster of its own (LOAD="--reservations 20000 --pods 20000"; LOAD=--help)
+	@$(PY) -m tests.load.local $(LOAD)
+
+coldstart: tools ## three starts with 50,000 IPs and 50,000 ports there (PRESENT=50000)
+	$(PY) -m tests.load.bench --large $(PRESENT)
 
 test: ## everything
 	@bash tests/cluster/everything.sh

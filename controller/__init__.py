@@ -12,7 +12,8 @@ events, find nothing to do, and the Decision is empty.
 
 Floors: a room imports only from the floors below it (import-linter keeps it so).
 
-    process/                      4   composition root: settings, logs, metrics, HTTP
+    process/                      5   composition root: settings, logs, metrics, HTTP
+    load/                         4   a tool beside the controller: what a user's load costs and brings about
     wire/ | reconcilers/          3   adapters (sockets) | the async shell (decides nothing)
     ports.py                      2   what the shell needs from the world; the error taxonomy
     machines/                     1   state machines without I/O: replica, queue, ledger, barrier, lease

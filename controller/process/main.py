@@ -28,6 +28,8 @@ def cli() -> None:
     """The console script `keepip`."""
     if sys.argv[1:2] == ["sweep"]:
         raise SystemExit(dryrun.cli(sys.argv[2:]))
+    if sys.argv[1:2] == ["load"]:
+        raise SystemExit(_load(sys.argv[2:]))
     try:
         told = settings.load(sys.argv[1:], os.environ)
     except settings.Invalid as wrong:
@@ -39,6 +41,16 @@ def cli() -> None:
         raise SystemExit(asyncio.run(main(told)))
     except KeyboardInterrupt:
         raise SystemExit(0) from None
+
+
+def _load(arguments: list[str]) -> int:
+    """The subcommand `load`: a tool with a library of its own, which the controller's image has not."""
+    try:
+        from controller.load.cli import cli as load  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(f"{missing}: keepip load comes with the extra of that name, keepip[load]\n")
+        return 2
+    return load(arguments)
 
 
 async def main(told: settings.Settings) -> int:

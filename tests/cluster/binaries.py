@@ -69,6 +69,8 @@ PROGRAMS = (
 OVN_PACKAGES = ("openvswitch-common", "ovn-common", "ovn-central")
 # What those need beyond a minimal system; only for unpacking without root, where apt resolves nothing.
 OVN_LIBRARIES = ("libxdp1", "libbpf1", "libunbound8", "libnuma1", "libelf1", "libevent-2.1-7", "libcap-ng0")
+# A page without a font has no letters.
+BROWSER_PACKAGES = ("chromium", "fonts-dejavu-core")
 OVN_SCHEMA = "share/ovn/ovn-nb.ovsschema"
 PROMETHEUS_PACKAGE = "prometheus"
 # Grafana's own model of a dashboard, made from its schema, as a PyPI package.
@@ -93,6 +95,14 @@ class Prometheus:
 
     server: Path
     tool: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """A Chromium, and what the environment must hold to run it."""
+
+    program: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def cache() -> Path:
@@ -165,6 +175,51 @@ def _find_prometheus(unpacked: Path) -> Prometheus | None:
         if server and tool:
             return Prometheus(Path(server), Path(tool))
     return None
+
+
+@functools.cache
+def browser() -> Browser:
+    """A Chromium; installs the distribution's package when there is none and that is possible."""
+    unpacked = cache() / "chromium"
+    if here := _find_browser(unpacked):
+        return here
+    with _alone(unpacked):
+        if not shutil.which("apt-get"):
+            raise Missing("a Chromium is needed: install your distribution's package")
+        if os.geteuid() == 0:
+            with _progress("installing chromium", time.monotonic()):
+                _run(("apt-get", "update", "-qq"))
+                _run(("apt-get", "install", "-y", "-qq", "--no-install-recommends", *BROWSER_PACKAGES))
+        else:
+            with _progress(f"not root: unpacking chromium into {unpacked}", time.monotonic()):
+                _unpack(_lacking(BROWSER_PACKAGES), unpacked)
+    if here := _find_browser(unpacked):
+        return here
+    raise Missing(f"run as root: apt-get install -y --no-install-recommends {' '.join(BROWSER_PACKAGES)}")
+
+
+def _find_browser(unpacked: Path) -> Browser | None:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        # Ubuntu's package of that name is a script that wants snapd, which no container has.
+        if found := shutil.which(name):
+            with Path(found).open("rb") as program:
+                if b"/snap/bin" not in program.read(4096):
+                    return Browser(Path(found))
+    kept = unpacked / "usr" / "lib" / "chromium" / "chromium"
+    return Browser(kept, _libraries(unpacked / "usr")) if kept.is_file() else None
+
+
+def _libraries(prefix: Path) -> Mapping[str, str]:
+    """What the environment must hold to run what was unpacked there."""
+    folders = sorted({str(path.parent) for path in (prefix / "lib").rglob("lib*.so*")})
+    return {"LD_LIBRARY_PATH": os.pathsep.join(folders)} if folders else {}
+
+
+def _lacking(packages: Sequence[str]) -> list[str]:
+    """The packages and what this machine lacks of their dependencies, as a simulated installation names them."""
+    asked = ("apt-get", "install", "-s", "--no-install-recommends", *packages)
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return [line.split()[1] for line in told.splitlines() if line.startswith("Inst ")]
 
 
 def _built() -> Path:
@@ -283,9 +338,7 @@ def _find_ovn(prefix: Path, *, unpacked: bool) -> Ovn | None:
     schema = prefix / OVN_SCHEMA
     if not (server and tool and client and nbctl and schema.is_file()):
         return None
-    libraries = sorted({str(path.parent) for path in (prefix / "lib").rglob("lib*.so*")}) if unpacked else []
-    environment = {"LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else {}
-    return Ovn(server, tool, client, nbctl, schema, environment)
+    return Ovn(server, tool, client, nbctl, schema, _libraries(prefix) if unpacked else {})
 
 
 def _unpack_ovn(folder: Path) -> None:
@@ -355,6 +408,10 @@ def main(report: Callable[[str], None] = say) -> int:
     except Missing as reason:
         report(str(reason))
         return 1
+    try:
+        report(f"chromium: {browser().program}")
+    except Missing as reason:
+        report(f"{reason} (one test of the load report is skipped without it)")
     return 0
 
 

@@ -6,6 +6,7 @@ server and ovsdb-server run beside them: no scheduler, no kubelets. Pods are cre
 is waited for, and stay Pending, so nobody else writes to them.
 
     python -m tests.load.bench [--quick] [--only reservations|pods|start] [--json FILE] [--profile FOLDER]
+    python -m tests.load.bench --large 50000    (make load-large: only cold starts, so many IPs and ports are there)
 
 It fails only when something is wrong: an object that never completes, an address given twice, a write at rest.
 Seconds are printed beside the aims, never asserted.
@@ -25,10 +26,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from controller.load.client import Api, Refused
+from controller.load.objects import Request, creations, deletions
+from controller.load.watching import Watcher, Wrong
 from tests.cluster.cluster import Cluster
 from tests.load import bodies, tables
-from tests.load.api import Api, Refused
-from tests.load.generator import Request, Watcher, Wrong, creations, deletions, fill, play
+from tests.load.generator import fill, play
 from tests.load.nb import Raw
 from tests.load.subjects import ControllerProcess, FloorProcess, Stalls, Subject
 from tests.load.tables import Case, Figures, Start
@@ -42,7 +45,8 @@ class Plan:
     """What is measured."""
 
     cases: list[Case]
-    full: int = 0  # reservations, and as many pods, that are there in the cases called full
+    full: int = 0  # pods that are there in the cases called full
+    reserved: int = 0  # and reservations
     starts: int = 0
 
 
@@ -54,8 +58,10 @@ class Results:
     machine: dict[str, Any] = field(default_factory=dict)
 
 
-def plan(*, quick: bool = False, only: str = "") -> Plan:
-    """The cases of issue 3."""
+def plan(*, quick: bool = False, only: str = "", large: int = 0) -> Plan:
+    """The cases of issue 3, or only cold starts with so many IPs and as many ports."""
+    if large:
+        return Plan([], full=large, starts=3)
     kinds = [kind for kind in ("reservations", "pods") if only in {"", kind}]
     cases = []
     for full in (False, True):
@@ -68,7 +74,8 @@ def plan(*, quick: bool = False, only: str = "") -> Plan:
         cases = [case for case in cases if not case.full]
     if only == "start":
         cases = []
-    return Plan(cases, full=1000 if quick else 5000, starts=0 if only in {"reservations", "pods"} else 3)
+    size = 1000 if quick else 5000
+    return Plan(cases, full=size, reserved=size, starts=0 if only in {"reservations", "pods"} else 3)
 
 
 class Bench:
@@ -83,7 +90,7 @@ class Bench:
 
     async def run(self) -> None:
         """Everything; raises Wrong."""
-        async with Api.of(self._cluster.kubeconfig) as api:
+        async with Api(self._cluster.kubeconfig) as api:
             self._api = api
             await self._prepare()
             async with self._watching():
@@ -106,7 +113,7 @@ class Bench:
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
-        self._watcher = Watcher(self._api)
+        self._watcher = Watcher(self._api, bodies.PLACE)
         await self._watcher.start()
         try:
             yield
@@ -143,20 +150,20 @@ class Bench:
         if self._filled:
             return
         self._filled = True
-        count, begin = self._plan.full, time.monotonic()
+        pods, reserved, begin = self._plan.full, self._plan.reserved, time.monotonic()
         raw = Raw(self._cluster.nb, bodies.SUBNET)
         await raw.open()
-        await fill(self._api, raw, count)
+        await fill(self._api, raw, reserved, pods)
         raw.close()
-        self._say(f"{count} reservations and {count} pods loaded in {time.monotonic() - begin:.1f} s")
+        self._say(f"{reserved} reservations and {pods} pods loaded in {time.monotonic() - begin:.1f} s")
         begin = time.monotonic()
         subject = ControllerProcess(self._cluster)
         async with self._running(subject):
             ready = time.monotonic() - begin
-            await self._watcher.quiet(2.0)
+            await self._watcher.quiet(2.0, limit=600)
             took = time.monotonic() - begin - 2.0
             self._say(f"the controller has taken them over: ready after {ready:.1f} s, at rest after {took:.1f} s")
-            await self._rest(subject, f"with {count} + {count}")
+            await self._rest(subject, f"with {reserved} + {pods}")
         self._watcher.check()
 
     async def _rest(self, subject: ControllerProcess, when: str) -> None:
@@ -172,14 +179,16 @@ class Bench:
     async def _measure(self, case: Case, subject: Subject) -> None:
         async with self._running(subject):
             names = self._names("warm", _WARM)
-            await self._play(creations(case.kind, names), gone=False)
-            await self._play(deletions(case.kind, names), gone=True)
+            await self._play(creations(bodies.PLACE, case.kind, names), gone=False)
+            await self._play(deletions(bodies.PLACE, case.kind, names), gone=True)
             await self._watcher.quiet()
             names = self._names("it", case.count)
             figures = Figures(case, subject.name)
-            figures.up = await self._phase(case, subject, creations(case.kind, names), figures)
+            figures.up = await self._phase(case, subject, creations(bodies.PLACE, case.kind, names), figures)
             self._watcher.check()
-            figures.down = await self._phase(case, subject, deletions(case.kind, names), figures, gone=True)
+            figures.down = await self._phase(
+                case, subject, deletions(bodies.PLACE, case.kind, names), figures, gone=True
+            )
         await self._nothing_left()
         self.results.figures.append(figures)
         self._say(tables.line(figures))
@@ -234,16 +243,16 @@ class Bench:
         await raw.open()
         ports = await raw.select("Logical_Switch_Port", [], ["name"])
         raw.close()
-        held = self._plan.full if self._filled else 0
-        if (len(ports), len(self._watcher.ips), len(self._watcher.pods)) != (held, 2 * held, held):
+        pods, reserved = (self._plan.full, self._plan.reserved) if self._filled else (0, 0)
+        if (len(ports), len(self._watcher.ips), len(self._watcher.pods)) != (pods, reserved + pods, pods):
             raise Wrong(f"left over: {len(ports)} ports, {len(self._watcher.ips)} IPs, {len(self._watcher.pods)} pods")
 
     async def _start(self) -> None:
         """A cold start, with something new waiting."""
         names = self._names("start", 2)
         subject = self._controller("start")
-        goal = self._watcher.expect([bodies.port(names[0]), names[1]])
-        requests = [*creations("reservations", names[:1]), *creations("pods", names[1:])]
+        goal = self._watcher.expect([bodies.PLACE.ip(names[0]), names[1]])
+        requests = [*creations(bodies.PLACE, "reservations", names[:1]), *creations(bodies.PLACE, "pods", names[1:])]
         begin = time.perf_counter()
         async with self._running(subject):
             load = asyncio.create_task(play(self._api, requests, goal))
@@ -251,11 +260,14 @@ class Bench:
             await load
             first = {kind: goal.done[one.seen_as] - begin for kind, one in zip(("ip", "pod"), requests, strict=True)}
             await self._watcher.quiet()
-            one = Start(self._plan.full, ready, first["ip"], first["pod"], subject.cpu(), subject.rss())
+            present = self._plan.full
+            one = Start(
+                present, self._plan.reserved + present, ready, first["ip"], first["pod"], subject.cpu(), subject.rss()
+            )
             self.results.starts.append(one)
             self._say(tables.start_line(one))
-            await self._play(deletions("reservations", names[:1]), gone=True)
-            await self._play(deletions("pods", names[1:]), gone=True)
+            await self._play(deletions(bodies.PLACE, "reservations", names[:1]), gone=True)
+            await self._play(deletions(bodies.PLACE, "pods", names[1:]), gone=True)
         await self._nothing_left()
 
 
@@ -269,6 +281,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.load.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="1,000 only, empty cluster only")
     parser.add_argument("--only", choices=("reservations", "pods", "start"), default="")
+    parser.add_argument("--large", type=int, default=0, metavar="N", help="only cold starts, with N IPs and N ports")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     parser.add_argument("--profile", type=Path, help="sample the controller's CPU time, a file per case in this folder")
     asked = parser.parse_args()
@@ -279,7 +292,7 @@ def main() -> int:
     results, code = Results(), 0
     profiles = asked.profile.resolve() if asked.profile else None
     try:
-        asyncio.run(bench(plan(quick=asked.quick, only=asked.only), results, profiles))
+        asyncio.run(bench(plan(quick=asked.quick, only=asked.only, large=asked.large), results, profiles))
     except (Wrong, Refused, ExceptionGroup) as wrong:
         causes = wrong.exceptions if isinstance(wrong, ExceptionGroup) else (wrong,)
         for one in causes:

@@ -6,16 +6,19 @@ from controller.core import naming
 from controller.core.addresses import Address, format_address, format_mac, parse_address
 from controller.core.objects import FINALIZER
 from controller.core.rows import VENDOR
+from controller.load import objects
+from controller.load.objects import Json, Place
 
 NAMESPACE = "load"
 SUBNET = "ovn-default"
 NODE = "kube-ovn-worker"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+PLACE = Place(NAMESPACE, SUBNET, node=NODE)
+CIDR = "10.16.0.0/14"
+# The number of the first address of what was there before, away from what is given out meanwhile.
+RESERVED, RUNNING = 2**16, 2**17
 _FIRST = parse_address("10.16.0.0").value
 _MAC = 0x0A_00_00_00_00_00
 _EMPTY: dict[str, Any] = {"attachIps": [], "attachMacs": [], "attachSubnets": [], "containerID": ""}
-
-Json = dict[str, Any]
 
 
 def subnet() -> Json:
@@ -25,7 +28,7 @@ def subnet() -> Json:
         "metadata": {"name": SUBNET},
         "spec": {
             "default": True,
-            "cidrBlock": "10.16.0.0/16",
+            "cidrBlock": CIDR,
             "gateway": "10.16.0.1",
             "excludeIps": ["10.16.0.1"],
             "gatewayType": "distributed",
@@ -38,41 +41,14 @@ def subnet() -> Json:
     }
 
 
-def port(name: str) -> str:
-    return f"{name}.{NAMESPACE}"
-
-
 def reservation(name: str) -> Json:
     """What a user writes."""
-    return {
-        "apiVersion": "kubeovn.io/v1",
-        "kind": "IP",
-        "metadata": {"name": port(name)},
-        "spec": {"subnet": SUBNET, "podType": "", "namespace": NAMESPACE, "podName": name},
-    }
+    return objects.reservation(PLACE, name)
 
 
 def pod(name: str) -> Json:
     """What a user writes, with a node: no scheduler is waited for."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "load", "version": "1"}},
-        "spec": {
-            "nodeName": NODE,
-            "terminationGracePeriodSeconds": 0,
-            "automountServiceAccountToken": False,
-            "containers": [
-                {
-                    "name": "main",
-                    "image": "registry.example/team/app:1.2.3",
-                    "env": [{"name": "PLACE", "value": "here"}],
-                    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
-                    "ports": [{"containerPort": 8080}],
-                }
-            ],
-        },
-    }
+    return objects.pod(PLACE, name)
 
 
 def fields(number: int) -> dict[str, str]:
@@ -115,7 +91,7 @@ def notes(number: int) -> dict[str, str]:
     wanted = {
         "ip_address": has["ipAddress"],
         "mac_address": has["macAddress"],
-        "cidr": "10.16.0.0/16",
+        "cidr": CIDR,
         "gateway": "10.16.0.1",
         "logical_switch": SUBNET,
         "allocated": "true",
@@ -131,7 +107,7 @@ def row(name: str, uid: str, number: int) -> Json:
     has = fields(number)
     ids = {"vendor": VENDOR, "ls": SUBNET, "pod": f"{NAMESPACE}/{name}", "pod-uid": uid}
     return {
-        "name": port(name),
+        "name": PLACE.ip(name),
         "addresses": f"{has['macAddress']} {has['v4IpAddress']}",
         "external_ids": ["map", sorted([key, value] for key, value in ids.items())],
     }

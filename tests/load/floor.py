@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from controller.core.objects import FINALIZER
+from controller.load.client import IPS, MERGE, Api, News, Seen
+from controller.load.objects import Json
 from tests.load import bodies
-from tests.load.api import IPS, MERGE, Api, News, Seen
 from tests.load.nb import Raw
 
 FLIGHT = 32
@@ -34,7 +35,7 @@ class Floor:
         self.writes = 0
 
     async def run(self, ready: Path) -> None:
-        pods, pods_version = await self._api.everything(bodies.PODS)
+        pods, pods_version = await self._api.everything(bodies.PLACE.pods)
         ips, ips_version = await self._api.everything(IPS)
         self._known = {one.metadata.name for one in (*pods, *ips)}
         gc.collect()
@@ -42,11 +43,11 @@ class Floor:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._follow(IPS, ips_version))
-            group.create_task(self._follow(bodies.PODS, pods_version))
+            group.create_task(self._follow(bodies.PLACE.pods, pods_version))
             group.create_task(self._count(ready))
 
     async def _follow(self, path: str, version: str) -> None:
-        see = self._see_pod if path == bodies.PODS else self._see_ip
+        see = self._see_pod if path == bodies.PLACE.pods else self._see_ip
         async for news in self._api.watch(path, version):
             for one in news:
                 see(one)
@@ -72,7 +73,7 @@ class Floor:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._group.create_task(work)
 
-    async def _write(self, method: str, path: str, body: bodies.Json, content_type: str = MERGE) -> None:
+    async def _write(self, method: str, path: str, body: Json, content_type: str = MERGE) -> None:
         async with self._flight:
             self.writes += 1
             await self._api.send(method, path, body, content_type)
@@ -90,12 +91,12 @@ class Floor:
         self._rows[name] = await self._northbound.insert(bodies.row(name, uid, number))
         await self._write("POST", IPS, bodies.pod_ip(name, number), "application/json")
         body = {"metadata": {"uid": uid, "annotations": bodies.notes(number)}}
-        await self._write("PATCH", f"{bodies.PODS}/{name}", body)
+        await self._write("PATCH", f"{bodies.PLACE.pods}/{name}", body)
 
     async def _release(self, pod: Seen) -> None:
         name = pod.metadata.name
         await self._northbound.drop(self._rows.pop(name))
-        await self._write("DELETE", f"{IPS}/{bodies.port(name)}", {}, "application/json")
+        await self._write("DELETE", f"{IPS}/{bodies.PLACE.ip(name)}", {}, "application/json")
 
     def _number(self) -> int:
         return _FIRST + next(self._numbers) % 30_000
@@ -115,7 +116,7 @@ async def main() -> None:
     parser.add_argument("--ready", type=Path, required=True)
     asked = parser.parse_args()
     northbound = Raw(asked.nb, bodies.SUBNET)
-    async with Api.of(asked.kubeconfig) as api:
+    async with Api(asked.kubeconfig) as api:
         await northbound.open()
         work = asyncio.create_task(Floor(api, northbound).run(asked.ready))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,13 +14,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.load.scrape import samples
+from controller.load.watching import Wrong
 from tests.cluster.children import free_port
 from tests.cluster.cluster import Cluster, controller_command
-from tests.load.generator import Wrong
 
 _TICK = os.sysconf("SC_CLK_TCK")
-_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_COUNTERS = ("rest_client_requests_total", "keepip_writes_total", "keepip_northbound_transactions_total")
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ class ControllerProcess(Subject):
     async def counts(self) -> Counts:
         cpu = self.cpu()
         _, page = await self.get("metrics")
-        found = _samples(page)
+        found = samples(page, _COUNTERS)
         requests: Counter[tuple[str, str]] = Counter()
         errors = 0
         for labels, value in found["rest_client_requests_total"]:
@@ -225,15 +224,3 @@ def _get(url: str) -> tuple[int, str]:
             return error.code, ""
     except OSError:
         return 0, ""
-
-
-def _samples(page: str) -> dict[str, list[tuple[dict[str, str], float]]]:
-    found: dict[str, list[tuple[dict[str, str], float]]] = {
-        name: []
-        for name in ("rest_client_requests_total", "keepip_writes_total", "keepip_northbound_transactions_total")
-    }
-    for line in page.splitlines():
-        match = _SAMPLE.match(line)
-        if match and match[1] in found:
-            found[match[1]].append((dict(_LABEL.findall(match[2] or "")), float(match[3])))
-    return found

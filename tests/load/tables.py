@@ -83,7 +83,8 @@ class Figures:
 class Start:
     """Seconds since the process was started."""
 
-    present: int
+    present: int  # pods, and their ports
+    ips: int
     ready: float
     reservation: float
     pod: float
@@ -103,7 +104,7 @@ def line(one: Figures) -> str:
 
 def start_line(one: Start) -> str:
     return (
-        f"start with {one.present} pods and {2 * one.present} IPs: ready {one.ready:.2f} s, first reservation "
+        f"start with {one.present} pods and {one.ips} IPs: ready {one.ready:.2f} s, first reservation "
         f"{one.reservation:.2f} s, first pod {one.pod:.2f} s, {one.cpu:.2f} s CPU, {one.rss:.0f} MB"
     )
 

@@ -3,10 +3,10 @@ from dataclasses import asdict
 
 import pytest
 
+from controller.load.scrape import samples
 from tests.load import tables
 from tests.load.bench import Plan, Results, bench, plan
 from tests.load.nb import _end
-from tests.load.subjects import _samples
 from tests.load.tables import Case, Figures, Phase
 
 COUNT = 100
@@ -16,7 +16,7 @@ COUNT = 100
 def results() -> Results:
     cases = [Case("reservations", COUNT), Case("pods", COUNT), Case("reservations", COUNT, None, full=True)]
     found = Results()
-    asyncio.run(bench(Plan(cases, full=50, starts=1), found))
+    asyncio.run(bench(Plan(cases, full=50, reserved=50, starts=1), found))
     return found
 
 
@@ -84,6 +84,7 @@ def test_the_plan_has_both_sizes_and_both_rates_on_an_empty_and_on_a_full_cluste
         assert mine == {(*shape, full) for shape in shapes for full in (False, True)}
     assert {c.kind for c in plan(only="pods").cases} == {"pods"}
     assert not plan(only="start").cases
+    assert plan(large=50_000) == Plan([], full=50_000, starts=3)
 
 
 def test_an_aim_that_is_missed_says_so() -> None:
@@ -102,4 +103,4 @@ def test_a_json_message_is_cut_from_the_stream_when_it_is_whole() -> None:
 
 def test_counters_are_read_from_the_metrics_page() -> None:
     page = '# HELP x\nkeepip_writes_total{effect="PatchIP"} 3.0\nkeepip_writes_created{effect="PatchIP"} 1.7e9\n'
-    assert _samples(page)["keepip_writes_total"] == [({"effect": "PatchIP"}, 3.0)]
+    assert samples(page, ["keepip_writes_total"])["keepip_writes_total"] == [({"effect": "PatchIP"}, 3.0)]
