@@ -4,6 +4,7 @@ PortError
 ├── Conflict      our copy was stale or the name was taken: look again
 ├── NotFound      the object of a patch is not there: look again
 ├── Gone          the watch's window has moved past our version: list again
+├── Fenced        somebody else's term has begun in Northbound, or nobody's: are we the leader?
 ├── Rejected      the server will never take this body (400, 422): say so on the object
 ├── Denied        we may not do that (401, 403): say so in log, metric and readiness
 └── Unavailable   no answer or a refusal to serve; `unknown` tells whether the write may have happened
@@ -15,7 +16,7 @@ simulation's world.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,6 +40,10 @@ class NotFound(PortError):
 
 class Gone(PortError):
     """The version asked for is too old to be watched from (410)."""
+
+
+class Fenced(PortError):
+    """Northbound's fence does not say what this client made it say: nothing was written."""
 
 
 class Rejected(PortError):
@@ -141,6 +146,10 @@ class Rows:
     sets: Mapping[str, AddressSetRow | None] = field(default_factory=dict)
 
 
+Fence: TypeAlias = "tuple[tuple[str, str], ...]"
+"""Whose term it is, as sorted pairs: one row of the database that says so to every transaction."""
+
+
 class Northbound(Protocol):
     """OVN's Northbound database."""
 
@@ -152,8 +161,19 @@ class Northbound(Protocol):
         """Apply the effects in one transaction, all or none, and answer the `seq` that shows them (or a later one).
 
         Transactions of many callers are grouped; a failing one does not fail the others. Raises Conflict (a name is
-        taken, a row is gone or changed, the switch is not there) or Unavailable; after an Unavailable with
+        taken, a row is gone or changed, the switch is not there), Fenced or Unavailable; after an Unavailable with
         `unknown`, a Rows of a later epoch shows what happened. Never hangs: every commit ends within its timeout.
+        """
+        ...
+
+    async def fence(self) -> Fence | None:
+        """What the fence says now; None if there is none. What was read may be old: raise_fence() finds out."""
+        ...
+
+    async def raise_fence(self, was: Fence | None, new: Fence) -> None:
+        """Make the fence say `new`, and from the answer on tie each commit of this client to it: see Fenced.
+
+        Raises Conflict if it does not say `was` (any more).
         """
         ...
 

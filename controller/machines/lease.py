@@ -172,6 +172,16 @@ class LeaseMachine:
         """Who held the Lease when it was last read."""
         return self._sighting.holder
 
+    @property
+    def term(self) -> tuple[int, str]:
+        """Which term of the Lease ours is, and when it began; no two terms have both in common."""
+        return self._term.transitions, self._term.acquired
+
+    def hurry(self, now: Seconds) -> None:
+        """Renew at the next act(), without waiting for when it would be due."""
+        if self._phase is _Phase.LEADING:
+            self._next = min(self._next, now)
+
     def act(self, now: Seconds, wall: str) -> Action:
         """Say what to do now; `wall` is the time of day as a MicroTime."""
         if self._sent is not None:

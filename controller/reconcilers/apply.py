@@ -26,7 +26,7 @@ from controller.core.effects import (
 )
 from controller.core.neighbours import Vip
 from controller.core.objects import Pod
-from controller.ports import Conflict, Unavailable
+from controller.ports import Conflict, Fenced, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ class Applier:
         except Unavailable as silence:
             settled = not silence.unknown
             raise
-        except Conflict:
+        except (Conflict, Fenced):
             settled = True
             raise
         finally:

@@ -19,6 +19,7 @@ from controller.machines.waiting import Waiting
 from controller.machines.workqueue import Lane, WorkQueue
 from controller.reconcilers import keys, workloads
 from controller.reconcilers.events import Recorder
+from controller.reconcilers.fence import Guard
 from controller.reconcilers.leader import Deposed, Leader
 from controller.reconcilers.mirrors import WATCHED, Mirrors
 from controller.reconcilers.nics import takes_part
@@ -69,6 +70,7 @@ class Controller:
         )
         self.mirrors = Mirrors(world, self._see_objects, self._see_rows)
         self.leader = Leader(world, self.tuning)
+        self.guard = Guard(world, self.leader, self.worker.fenced)
         self.sweeper = Sweeper(
             world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self.telemetry, self._look_at
         )
@@ -80,6 +82,8 @@ class Controller:
         found = [f"{source} not read yet" for source, synced in self.picture.sources() if not synced]
         if self.leader.trouble:
             found.append(f"API server: {self.leader.trouble}")
+        if self.guard.trouble:
+            found.append(f"the fence in Northbound could not be raised: {self.guard.trouble}")
         if self.worker.denied:
             found.append(f"a right is missing: {self.worker.denied}")
         return found
@@ -124,21 +128,27 @@ class Controller:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Work until stopped; a lost lease cancels this and everything else that could still write."""
-        whole = asyncio.ensure_future(self.mirrors.whole())
+        begun = asyncio.ensure_future(self._begin())
         stopped = asyncio.ensure_future(self.leader.stopped())
         try:
-            await asyncio.wait({whole, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({begun, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            whole.cancel()
+            begun.cancel()
             stopped.cancel()
         if self._stopping:
             return
+        begun.result()
         self._look_at_everything()  # what an earlier term left half done has no event
-        sides = (self.recorder.run(), self._resync(), self.sweeper.run())
+        sides = (self.recorder.run(), self._resync(), self.sweeper.run(), self.guard.mend())
         tasks = [group.create_task(side, name="side") for side in sides]
         await self.worker.run(group)
         for task in tasks:
             task.cancel()
+
+    async def _begin(self) -> None:
+        """Return when everything was read and nothing of an earlier term can be written to Northbound."""
+        await self.mirrors.whole()
+        await self.guard.put_up()
 
     async def _resync(self) -> None:
         """Look at everything again, events or not: what no event will ever tell is found here (contract §7)."""

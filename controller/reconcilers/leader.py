@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from controller.core.effects import Body
-    from controller.ports import World
+    from controller.ports import Fence, World
     from controller.reconcilers.settings import Tuning
 
 
@@ -40,6 +40,8 @@ class Leader:
             namespace=tuning.lease_namespace,
         )
         self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._renewed = asyncio.Event()
         self.waited = True
         self._asking = False
         self.trouble = ""  # why the last request for the Lease failed: the API server's health as we see it
@@ -94,6 +96,21 @@ class Leader:
             if not self._machine.leading(self._world.clock.now()):
                 raise Deposed
 
+    async def confirmed(self) -> None:
+        """Return when a renewal was answered that was sent after this call: so we led at that moment, by any clock."""
+        asked = self._world.clock.now()
+        while self._machine.until < asked + self._tuning.renew_deadline_s:
+            self._machine.hurry(self._world.clock.now())
+            self._hurry.set()
+            self._renewed.clear()
+            await self._renewed.wait()
+
+    @property
+    def term(self) -> Fence:
+        """What Northbound's fence shall say in this term, and in no other of whoever."""
+        number, began = self._machine.term
+        return ("acquired", began), ("holder", self._tuning.identity), ("term", str(number))
+
     async def release(self) -> None:
         """Give the Lease back, so that the next one need not wait for it to run out."""
         body = self._machine.release(self._world.clock.now(), self._wall())
@@ -122,13 +139,14 @@ class Leader:
                 await self._try(self._write(body, create=False), within)
 
     async def _nap(self, seconds: float) -> None:
+        """Wait, but not once stop() was called; a leader waits all the same: its work is being drained."""
+        event = self._hurry if self._machine.leading(self._world.clock.now()) else self._stopping
         try:
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-                if self._machine.leading(self._world.clock.now()):
-                    await asyncio.sleep(seconds)  # the work is being drained: the Lease is still to be kept
+                await event.wait()
         except TimeoutError:
             pass
+        self._hurry.clear()
 
     async def _try(self, request: Coroutine[Any, Any, None], within: float) -> None:
         self._asking = True
@@ -155,6 +173,7 @@ class Leader:
         else:
             version = await self._patch(body)
         self._machine.answered(version, self._world.clock.now())
+        self._renewed.set()
 
     async def _patch(self, body: Body) -> int:
         tuning = self._tuning

@@ -18,7 +18,7 @@ from controller.core.effects import Decision, Delete, Patch, Promise, Remember, 
 from controller.core.ipam import Source
 from controller.core.objects import Kind
 from controller.machines.workqueue import Lane
-from controller.ports import Denied, NotFound, PortError, Unavailable
+from controller.ports import Denied, Fenced, NotFound, PortError, Unavailable
 from controller.reconcilers import keys
 from controller.reconcilers.apply import Applier, steps
 from controller.reconcilers.views import Views
@@ -80,6 +80,7 @@ class Worker:
         self._under_way = 0
         self._stopping = False
         self._told: dict[Key, tuple[str, tuple[str, ...]]] = {}
+        self.fenced = asyncio.Event()  # a transaction was refused because the term in Northbound is not ours
 
     def _busy(self, key: Key) -> bool:
         return self.queue.runs(key) or self.barrier.behind(key, self.picture)
@@ -310,6 +311,8 @@ class Worker:
             self._haunt(key)
         if isinstance(error, Denied):
             self.denied = str(error)
+        if isinstance(error, Fenced):
+            self.fenced.set()
         for other in self.waiting.revoke(key):
             self.queue.add(other, now)
         due = self.queue.retry(key, now, clock.jitter(), at_least=at_least)

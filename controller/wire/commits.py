@@ -13,15 +13,16 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from controller.ports import Conflict, Denied, PortError, Rejected, Unavailable
-from controller.wire.operations import Draft
+from controller.ports import Conflict, Denied, Fenced, PortError, Rejected, Unavailable
+from controller.wire.operations import Draft, fence_says
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from controller.core.effects import NbEffect
+    from controller.ports import Fence
     from controller.wire.ovsdb import Operation, Reply
     from controller.wire.tables import Tables
 
@@ -79,6 +80,7 @@ class _Group:
     jobs: list[_Job]
     homes: dict[int, str]
     started: float
+    fenced: bool
 
     @property
     def size(self) -> int:
@@ -103,9 +105,11 @@ class Commits:
         self._waiting: deque[_Job] = deque()
         self._retries: deque[list[_Job]] = deque()
         self._groups: dict[int, _Group] = {}
+        self._asked: dict[int, asyncio.Future[list[Any]]] = {}
         self._tags = count(1)
         self._soon: asyncio.Handle | None = None
         self.open = False
+        self.fence: Fence | None = None
         self.counters = Counters()
 
     async def commit(self, effects: tuple[NbEffect, ...]) -> int:
@@ -122,6 +126,20 @@ class Commits:
         finally:
             timer.cancel()
 
+    async def ask(self, operations: list[Operation]) -> list[Any]:
+        """Have these carried out without a fence, and answer their results. Raises what commit() raises."""
+        tag = next(self._tags)
+        answer: asyncio.Future[list[Any]] = self._loop.create_future()
+        if not (self.open and self._line.send(tag, operations)):
+            raise _unsent("not connected")
+        self._asked[tag] = answer
+        timer = self._loop.call_later(self._timeout, self._give_up, answer)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+            self._asked.pop(tag, None)
+
     def pump(self) -> None:
         """Send what waits, while there is room on the line."""
         if self._soon is not None:
@@ -132,10 +150,18 @@ class Commits:
 
     def settle(self, reply: Reply) -> None:
         """Tell the callers what the server said."""
+        at, verdict = _verdict(reply)
+        if (asked := self._asked.get(reply.tag)) is not None and not asked.done():
+            if verdict is None:
+                asked.set_result((reply.results or [])[1:])
+            else:
+                asked.set_exception(verdict)
         group = self._groups.pop(reply.tag, None)
         if group is None:  # given up when the line was closed
             return
-        at, verdict = _verdict(reply)
+        if group.fenced:
+            verdict = Fenced("northbound: another term has begun") if _at_fence(at, verdict) else verdict
+            at -= 1
         self._count(group, verdict)
         if verdict is None:
             seq = self._showing()
@@ -147,12 +173,18 @@ class Commits:
             if verdict.unknown and reply.results is not None:
                 # The server itself does not know (a raft leader that lost office): only its rows, read anew, do.
                 self._line.reconnect()
+        elif isinstance(verdict, Fenced):
+            for job in group.jobs:
+                job.fail(Fenced(str(verdict)))
         else:
             self._retry(group, at, verdict)
 
     def close(self, why: str) -> None:
         """The line is gone: what was sent is in doubt, what was not sent certainly did not happen."""
         self.open = False
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(Unavailable(f"northbound: {why}", unknown=True))
         for group in self._groups.values():
             for job in group.jobs:
                 job.fail(Unavailable(f"northbound: {why}", unknown=True))
@@ -176,11 +208,12 @@ class Commits:
 
     def _send(self, jobs: list[_Job]) -> None:
         draft = Draft(self._tables)
-        group = _Group([job for job in jobs if self._write(draft, job)], draft.homes, self._loop.time())
+        fence = [] if self.fence is None else [fence_says(self.fence)]
+        group = _Group([job for job in jobs if self._write(draft, job)], draft.homes, self._loop.time(), bool(fence))
         if not group.jobs:
             return
         tag = next(self._tags)
-        if self._line.send(tag, draft.operations()):
+        if self._line.send(tag, fence + draft.operations()):
             self._groups[tag] = group
             for job in group.jobs:
                 job.sent = True
@@ -223,6 +256,11 @@ class Commits:
         else:
             job.fail(_unsent("busy for too long"))
 
+    def _give_up(self, answer: asyncio.Future[list[Any]]) -> None:
+        if not answer.done():
+            answer.set_exception(Unavailable("northbound: no answer in time", unknown=True))
+            self._line.reconnect()
+
     def _count(self, group: _Group, verdict: PortError | None) -> None:
         outcome = "ok" if verdict is None else type(verdict).__name__.lower()
         self._observe(self._loop.time() - group.started, group.size, outcome)
@@ -235,6 +273,10 @@ class Commits:
 
 def _unsent(text: str) -> Unavailable:
     return Unavailable(f"northbound: {text}", unknown=False)
+
+
+def _at_fence(at: int, verdict: PortError | None) -> bool:
+    return at == 0 and isinstance(verdict, Conflict)
 
 
 def _verdict(reply: Reply) -> tuple[int, PortError | None]:

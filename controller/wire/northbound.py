@@ -20,6 +20,7 @@ import msgspec
 
 from controller.ports import Rows, Unavailable
 from controller.wire.commits import Commits, Counters
+from controller.wire.operations import fence_of, move_fence, read_fence
 from controller.wire.ovsdb import Engine, Reply, Tls
 from controller.wire.tables import COLUMNS, Tables
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from controller.core.effects import NbEffect
+    from controller.ports import Fence
 
 _DIGEST: Final = 2000  # rows of the first dump that are read before others get a turn: about 20 ms
 
@@ -116,9 +118,23 @@ class NorthboundWire:
 
     async def commit(self, effects: tuple[NbEffect, ...]) -> int:
         """See ports.Northbound.commit."""
+        return await self._line.commit(effects)
+
+    async def fence(self) -> Fence | None:
+        """See ports.Northbound.fence."""
+        return fence_of(await self._line.ask(read_fence()))
+
+    async def raise_fence(self, was: Fence | None, new: Fence) -> None:
+        """See ports.Northbound.raise_fence."""
+        line = self._line
+        await line.ask(move_fence(was, new))
+        line.fence = new
+
+    @property
+    def _line(self) -> Commits:
         if self._commits is None:
             raise Unavailable("northbound: not started", unknown=False)
-        return await self._commits.commit(effects)
+        return self._commits
 
     # ---- the copy, as the engine fills it (ovsdb.Copy)
 

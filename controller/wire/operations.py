@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from controller.core.effects import DropAddressSet, DropPort, DropSwitch, PutAddressSet, PutPort, PutSwitch
 from controller.core.rows import IP_POOL, POD_UID, VENDOR, AddressSetRow, PortRow
 from controller.ports import Conflict, Rejected
-from controller.wire.tables import PORTS, SETS, SWITCHES
+from controller.wire.tables import PORTS, SETS, SWITCHES, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
     from controller.core.effects import NbEffect
+    from controller.ports import Fence
     from controller.wire.tables import Tables
 
 Operation = dict[str, Any]
+# The fence is a row of our own, for a guard compares whole columns and NB_Global's are shared. Of the tables whose rows
+# have a name and stay without a reference, this one is there since OVN 2.12 and costs nothing: northd (23.03) writes
+# nothing to Southbound for a group that no router port names. It would copy an Address_Set to every node.
+_FENCES: Final = "HA_Chassis_Group"
+_FENCE: Final[list[Any]] = [["name", "==", "keepip"]]
 Ref = tuple[str, str]  # ("uuid", ...) of a row that exists, ("named-uuid", ...) of one inserted in this transaction
 
 
@@ -244,3 +250,30 @@ def _wait(table: str, where: list[Any], columns: list[str], rows: list[Any]) -> 
 
 def _mutate(table: str, where: list[Any], mutator: str, ports: list[Any]) -> Operation:
     return {"op": "mutate", "table": table, "where": where, "mutations": [["ports", mutator, ["set", ports]]]}
+
+
+def fence_says(fence: Fence) -> Operation:
+    """A guard: the fence says just that."""
+    return _wait(_FENCES, _FENCE, ["external_ids"], [_ids(fence)])
+
+
+def read_fence() -> list[Operation]:
+    """Ask what the fence says."""
+    return [{"op": "select", "table": _FENCES, "where": _FENCE, "columns": ["external_ids"]}]
+
+
+def fence_of(results: list[Any]) -> Fence | None:
+    """The answer to read_fence()."""
+    rows = results[0]["rows"]
+    return pairs_of(rows[0]["external_ids"]) if rows else None
+
+
+def move_fence(was: Fence | None, new: Fence) -> list[Operation]:
+    """Make the fence say `new`, guarded by what it says now; its name is unique."""
+    if was is None:
+        return [{"op": "insert", "table": _FENCES, "row": {"name": _FENCE[0][2], **_ids(new)}}]
+    return [fence_says(was), {"op": "update", "table": _FENCES, "where": _FENCE, "row": _ids(new)}]
+
+
+def _ids(pairs: Fence) -> dict[str, Any]:
+    return {"external_ids": ["map", pairs]}

@@ -98,11 +98,11 @@ class Tables:
         old = self.switches.pop(uuid, None)
         fresh = _fresh(update)
         if fresh is not None:
-            self.switches[uuid] = SwitchRow(fresh.get("name", ""), _pairs(fresh.get("external_ids")), uuid)
+            self.switches[uuid] = SwitchRow(fresh.get("name", ""), pairs_of(fresh.get("external_ids")), uuid)
         elif old is not None and (diff := update.get("modify")) is not None:
             self.switches[uuid] = old._replace(
                 name=diff.get("name", old.name),
-                external_ids=_patched(old.external_ids, _pairs(diff.get("external_ids"))),
+                external_ids=_patched(old.external_ids, pairs_of(diff.get("external_ids"))),
             )
         for row in (old, self.switches.get(uuid)):
             if row is not None:
@@ -113,11 +113,11 @@ class Tables:
         fresh = _fresh(update)
         row = None
         if fresh is not None:
-            texts, ids = _strings(fresh.get("addresses")), _pairs(fresh.get("external_ids"))
+            texts, ids = _strings(fresh.get("addresses")), pairs_of(fresh.get("external_ids"))
             row = AddressSetRow(fresh.get("name", ""), texts, ids, uuid)
         elif old is not None and (diff := update.get("modify")) is not None:
             texts = _toggled(old.addresses, _strings(diff.get("addresses")))
-            ids = _patched(old.external_ids, _pairs(diff.get("external_ids")))
+            ids = _patched(old.external_ids, pairs_of(diff.get("external_ids")))
             row = AddressSetRow(diff.get("name", old.name), texts, ids, uuid)
         # The same transaction may have given the name to another row, whose update came first.
         if old is not None and self.set_names[old.name].uuid == uuid:
@@ -157,10 +157,10 @@ def _port(uuid: str, row: Mapping[str, Any]) -> PortRow:
     return PortRow(
         row.get("name", ""),
         _strings(row.get("addresses")),
-        _pairs(row.get("external_ids")),
+        pairs_of(row.get("external_ids")),
         _strings(row.get("port_security")),
         row.get("type", ""),
-        _pairs(row.get("options")),
+        pairs_of(row.get("options")),
         uuid,
     )
 
@@ -169,10 +169,10 @@ def _modified_port(old: PortRow, diff: Mapping[str, Any]) -> PortRow:
     return PortRow(
         diff.get("name", old.name),
         _toggled(old.addresses, _strings(diff.get("addresses"))),
-        _patched(old.external_ids, _pairs(diff.get("external_ids"))),
+        _patched(old.external_ids, pairs_of(diff.get("external_ids"))),
         _toggled(old.port_security, _strings(diff.get("port_security"))),
         diff.get("type", old.type),
-        _patched(old.options, _pairs(diff.get("options"))),
+        _patched(old.options, pairs_of(diff.get("options"))),
         old.uuid,
     )
 
@@ -186,7 +186,7 @@ def _strings(json: Any) -> tuple[str, ...]:
     return tuple(sorted(json[1]))
 
 
-def _pairs(json: Any) -> tuple[tuple[str, str], ...]:
+def pairs_of(json: Any) -> tuple[tuple[str, str], ...]:
     """A map of strings: `["map", [[key, value], ...]]`. The keys are few: kept once."""
     if json is None:
         return ()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from controller.core.effects import Body
 from controller.core.objects import Kind
-from controller.ports import World
+from controller.ports import Fence, World
 from controller.wire.clock import RealClock
 from controller.wire.kube import KubeWire, connect
 from controller.wire.northbound import NorthboundWire
@@ -63,6 +63,12 @@ class RealPoke:
             "external_ids",
             *(("--", "set", table, name, *pairs) if pairs else ()),
         )
+
+    async def put_fence(self, fence: Fence | None) -> None:
+        table, ids = "HA_Chassis_Group", [f"external_ids:{key}={json.dumps(value)}" for key, value in fence or ()]
+        gone = ("--if-exists", "destroy", table, "keepip")
+        made = ("--", "create", table, "name=keepip", *ids) if fence is not None else ()
+        await asyncio.to_thread(self._cluster.nbctl, *gone, *made)
 
     async def forgotten(self) -> int:
         return 1

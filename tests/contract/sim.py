@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from controller.core.effects import Body, DropPort
 from controller.core.objects import Kind
+from controller.ports import Fence
 from tests.contract.worlds import Law
 from tests.sim.loop import run as run_in_virtual_time
 from tests.sim.northbound import Transaction
@@ -63,6 +64,9 @@ class SimPoke:
         database.log.append(Transaction(database.tick(), "somebody", {name: (old, new)}, {}))
         for listener in database.listeners:
             listener.set()
+
+    async def put_fence(self, fence: Fence | None) -> None:
+        self._universe.database.fence = fence
 
     async def forgotten(self) -> int:
         self._universe.store.compact()

@@ -9,7 +9,7 @@ import pytest
 
 from controller.core.effects import DropAddressSet, DropPort, DropSwitch, NbEffect, PutAddressSet, PutPort, PutSwitch
 from controller.core.rows import IP_POOL, POD_UID, VENDOR, AddressSetRow, PortRow
-from controller.ports import Conflict, Unavailable, World
+from controller.ports import Conflict, Fenced, Unavailable, World
 from tests.contract.worlds import Law, Laws, Mirror, Poke, mirror, within
 
 law = Laws()
@@ -397,6 +397,71 @@ async def many_callers_and_all_their_rows(world: World, poke: Poke) -> None:
         answers = await asyncio.gather(*(world.northbound.commit((DropPort(seen.ports[row.name]),)) for row in rows))
         await seen.shows(max(answers))
         assert not {row.name for row in rows} & seen.ports.keys()
+
+
+OURS = (("holder", "me"), ("term", "7"))
+THEIRS = (("holder", 'n/{}["\\ü'), ("term", "8"))
+
+
+@law
+async def nothing_is_written_behind_a_fence_that_is_not_ours(world: World, poke: Poke) -> None:
+    """Another term's, an older backup's, or none at all: whole transactions fail until it is raised again."""
+    await poke.put_fence(None)
+    async with mirror(world.northbound) as seen:
+        northbound, sw = world.northbound, await switch(world, poke)
+        assert await northbound.fence() is None
+        await northbound.raise_fence(None, OURS)
+        assert await northbound.fence() == OURS
+        inside, taken = poke.name("inside"), poke.name("outside")
+        await commit(world, seen, put(inside, sw))
+        kept = seen.ports[inside]
+        for found in (THEIRS, (("term", "6"),), (), None):
+            await poke.put_fence(found)
+            answers = await asyncio.gather(
+                northbound.commit((PutSwitch(poke.name("late")), put(taken, sw))),
+                northbound.commit((DropPort(kept),)),
+                northbound.commit((put(inside, sw),)),
+                return_exceptions=True,
+            )
+            assert [type(answer) for answer in answers] == [Fenced] * 3
+            assert await northbound.fence() == found
+            await northbound.raise_fence(found, OURS)
+            await commit(world, seen, PutSwitch(poke.name("after")))
+            assert seen.ports[inside] == kept
+            assert taken not in seen.ports
+
+
+@law
+async def a_fence_is_raised_only_over_the_one_that_was_seen(world: World, poke: Poke) -> None:
+    await poke.put_fence(THEIRS)
+    async with mirror(world.northbound):
+        for wrong in (None, (("term", "6"),), ()):
+            with pytest.raises(Conflict):
+                await world.northbound.raise_fence(wrong, OURS)
+        assert await world.northbound.fence() == THEIRS
+        await world.northbound.raise_fence(THEIRS, OURS)
+        await world.northbound.raise_fence(OURS, OURS)
+        await poke.put_fence(None)
+        with pytest.raises(Conflict):
+            await world.northbound.raise_fence(OURS, OURS)
+
+
+@law
+async def a_refusal_of_one_caller_inside_the_fence_is_its_own(world: World, poke: Poke) -> None:
+    await poke.put_fence(None)
+    async with mirror(world.northbound) as seen:
+        sw, taken, astray = await switch(world, poke), poke.name("taken"), poke.name("astray")
+        home = await switch(world, poke, "home")
+        await world.northbound.raise_fence(None, OURS)
+        await commit(world, seen, put(taken, sw), put(astray, sw))
+        await poke.relabel_port(astray, {"ls": home})
+        await seen.until(lambda m: m.ports[astray].switch == home)
+        answers = await asyncio.gather(
+            world.northbound.commit((put(taken, sw),)),
+            world.northbound.commit((PutPort(port(astray, home), seen.ports[astray]),)),
+            return_exceptions=True,
+        )
+        assert [type(answer) for answer in answers] == [Conflict, int]
 
 
 @law

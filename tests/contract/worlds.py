@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from controller.core.effects import Body
 from controller.core.objects import Kind
 from controller.core.rows import AddressSetRow, PortRow, SwitchRow
-from controller.ports import Change, Kube, Northbound, PortError, World
+from controller.ports import Change, Fence, Kube, Northbound, PortError, World
 
 T = TypeVar("T")
 PATIENCE = 30.0
@@ -46,6 +46,10 @@ class Poke(Protocol):
 
     async def relabel_port(self, name: str, external_ids: Mapping[str, str]) -> None:
         """Overwrite a port's external ids as somebody else, leaving it where it is."""
+        ...
+
+    async def put_fence(self, fence: Fence | None) -> None:
+        """Make Northbound's fence say that as somebody else; None takes it away."""
         ...
 
     async def forgotten(self) -> int:

@@ -173,6 +173,22 @@ def test_leading_ends_by_itself_ten_seconds_after_the_last_renewal_was_sent() ->
     assert one.act(200.0, NOW) == Wait(2.0)
 
 
+def test_a_leader_in_a_hurry_renews_at_once() -> None:
+    """Whoever must know that it leads asks the server, not the clock; it stays one term."""
+    one = leader(100.0)
+    assert one.term == (0, NOW)
+    one.hurry(100.5)
+
+    assert isinstance(one.act(100.5, LATER), Renew)
+    one.answered(9, 100.6)
+    one.hurry(103.0)
+    assert isinstance(one.act(103.0, LATER), Renew), "it was due before"
+    assert one.term == (0, NOW)
+    follower = after_read(lease("you"))
+    follower.hurry(100.0)
+    assert follower.act(100.0, NOW) == Wait(2.0)
+
+
 def test_requests_of_a_leader_die_with_its_term() -> None:
     """What is left of the term is all the time they get."""
     one = leader(100.0)

@@ -52,7 +52,8 @@ class Checkers:
     wishes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     excused: set[tuple[Spot, frozenset[str]]] = field(default_factory=set)
     removed_by_hand: dict[str, float] = field(default_factory=dict)
-    port_writer: dict[str, str] = field(default_factory=dict)
+    terms: dict[str, int] = field(default_factory=dict)  # a controller's last term of the Lease, counted from one
+    written_in: int = 0  # the latest term in which Northbound was written to
     born: dict[str, float] = field(default_factory=dict)
     free_since: dict[str, float] = field(default_factory=dict)  # IP's uid -> when nobody kept it last
     pooled: list[tuple[float, dict[str, dict[str, str]]]] = field(default_factory=lambda: [(float("-inf"), {})])
@@ -85,6 +86,8 @@ class Checkers:
             self._note_plan(commit)
         if commit.kind is Kind.POOL:
             self._note_pools()
+        if commit.kind is Kind.LEASE and mine:
+            self._note_term(commit)
         self._note_asked(commit)
         if commit.kind is Kind.POD and commit.old is None:
             self.pod_born[meta(commit.document)["uid"]] = int(meta(commit.document)["resourceVersion"])
@@ -110,14 +113,27 @@ class Checkers:
                 self.fail(f"{change.by} changed the foreign port {name}: {old} to {new}")
             if not mine and old is not None and old.ours:
                 self.removed_by_hand[name] = self.now()
-            self.port_writer[name] = change.by
         fresh = self.book.see_ports(change, self.now())
         if mine:
+            self._in_its_term(change.by)
             for name, (old, new) in change.ports.items():
                 self._live_port_kept(name, old, new, change.by)
                 if old is not None and new is None and self._retained(name):
                     self.fail(f"{change.by} dropped the port of {name}, a retained address: {old}")
         self._granted(fresh, change.by, mine=mine)
+
+    # -- one leader (contract §9) ------------------------------------------------------------------
+    def _note_term(self, commit: Commit) -> None:
+        had, has = (spec(doc) if doc is not None else {} for doc in (commit.old, commit.new))
+        if has.get("holderIdentity") and any(had.get(k) != has[k] for k in ("holderIdentity", "acquireTime")):
+            self.terms[commit.by] = 1 + max(self.terms.values(), default=0)
+
+    def _in_its_term(self, by: str) -> None:
+        """What was sent in one term of the Lease is not carried out once the next one has begun to write."""
+        term = self.terms.get(by, 0)
+        if term < self.written_in:
+            self.fail(f"{by} wrote to Northbound in term {term}, and term {self.written_in} has written there already")
+        self.written_in = term
 
     # -- (a) one owner, (f) legal addresses, (g) cool-down -----------------------------------------
     def _granted(self, fresh: list[Spot], by: str, *, mine: bool) -> None:
@@ -337,9 +353,7 @@ class Checkers:
             self.fail(f"{commit.by} created {name} and did not say for whom: {doc}")
         was = commit.old is not None and ours(commit.old)
         now_off = commit.new is None or not ours(commit.new)
-        # A stopped leader's last transaction may land long after its term: fencing Northbound is not promised yet.
-        late = self.port_writer.get(name, commit.by) != commit.by
-        if was and now_off and not late and row is not None and row.ours and row.type == "":
+        if was and now_off and row is not None and row.ours and row.type == "":
             self.fail(f"{commit.by} took the finalizer off {name} before its port was gone: {row}")
 
     def _live_port_kept(self, name: str, old: PortRow | None, new: PortRow | None, by: str) -> None:

@@ -9,6 +9,7 @@ healthy controller does not survive proves nothing and is skipped.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
 import sys
 import time
@@ -39,6 +40,7 @@ from controller.machines.shelf import Shelf
 from controller.machines.waiting import Waiting
 from controller.ports import Conflict
 from controller.reconcilers import workloads
+from controller.reconcilers.fence import Guard
 from controller.reconcilers.leader import Leader
 from controller.reconcilers.mirrors import Mirrors
 from controller.reconcilers.picture import Picture
@@ -161,6 +163,10 @@ def _never_deposed(self: Leader, work: Any) -> Any:
     return hold()
 
 
+async def _without_mending(self: Guard) -> None:
+    await asyncio.sleep(1e9)
+
+
 def _ports_by_name(true: Any) -> Any:
     def decide(request: Any, bidder: Any, held: Any, grant: Any) -> Any:
         decision = true(request, bidder, held, grant)
@@ -264,6 +270,8 @@ MUTANTS: Final[dict[str, Patch]] = {
     "a promise is not put into the ledger": swap(Picture, "promise", lambda *_: None),
     "a new leader works before it has read anew": swap(Mirrors, "start", _start_once(_truth["start"])),
     "a deposed leader goes on": swap(Leader, "hold", _never_deposed),
+    "Northbound has no fence": swap(Database, "_guard", lambda *_: None),
+    "a fence that somebody changed stays as it is": swap(Guard, "mend", _without_mending),
     "a grant is learnt from the watch alone": swap(Picture, "remember", lambda *_: None),
     "silent writes have no ghosts": swap(Worker, "_haunt", lambda *_: None),
     # the rules

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from controller.core.effects import DropAddressSet, DropPort, DropSwitch, PutAddressSet, PutPort, PutSwitch
 from controller.core.rows import POD_UID, VENDOR, AddressSetRow, PortRow, SwitchRow
-from controller.ports import Conflict, Northbound, PortError, Rows, Unavailable
+from controller.ports import Conflict, Fenced, Northbound, PortError, Rows, Unavailable
 from tests.sim.network import REQUEST_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from controller.core.effects import NbEffect
+    from controller.ports import Fence
     from tests.sim.apiserver import Traffic
     from tests.sim.network import Network, Process
 
@@ -60,6 +61,7 @@ class Database:
 
     def __init__(self) -> None:
         self.tables = Tables()
+        self.fence: Fence | None = None
         self.seq = 0
         self.log: list[Transaction] = []
         self.witness: list[Callable[[Transaction], None]] = []
@@ -71,8 +73,20 @@ class Database:
         self.seq += 1
         return self.seq
 
-    def commit(self, effects: tuple[NbEffect, ...], by: str) -> int:
-        """Apply all the effects or raise Conflict; answers the number of the transaction."""
+    def raise_fence(self, was: Fence | None, new: Fence) -> int:
+        """Change the fence, which no Rows tells."""
+        if self.fence != was:
+            raise Conflict(f"the fence says {self.fence}, not {was}")
+        self.fence = new
+        return self.seq
+
+    def _guard(self, fence: Fence | None) -> None:
+        if fence not in {None, self.fence}:
+            raise Fenced(f"the fence says {self.fence}, not {fence}")
+
+    def commit(self, effects: tuple[NbEffect, ...], by: str, fence: Fence | None = None) -> int:
+        """Apply all the effects or raise Conflict or Fenced; answers the number of the transaction."""
+        self._guard(fence)
         draft = self.tables.copy()
         for effect in effects:
             self._apply(draft, effect)
@@ -176,7 +190,8 @@ class SimNorthbound(Northbound):
         self._epoch = 0
         self._connected = False
         self._wake = asyncio.Event()
-        self._flying: dict[asyncio.Future[int], Callable[[], int]] = {}
+        self._flying: dict[asyncio.Future[Any], Callable[[], Any]] = {}
+        self._fence: Fence | None = None
 
     @property
     def epoch(self) -> int:
@@ -240,15 +255,28 @@ class SimNorthbound(Northbound):
     async def commit(self, effects: tuple[NbEffect, ...]) -> int:
         """One transaction; an unknown outcome costs the connection, so that a later epoch tells it."""
         self._traffic.sent("transact", self._process, "Northbound", ("", _names(effects)), effects)
+        by, fence = self._process.name, self._fence
+        seq: int = await self._ask(lambda: self._database.commit(effects, by, fence))
+        return seq
+
+    async def fence(self) -> Fence | None:
+        """What it says."""
+        says: Fence | None = await self._ask(lambda: self._database.fence)
+        return says
+
+    async def raise_fence(self, was: Fence | None, new: Fence) -> None:
+        """Compare and swap."""
+        self._traffic.sent("transact", self._process, "Northbound", ("", "the fence"), ())
+        await self._ask(lambda: self._database.raise_fence(was, new))
+        self._fence = new
+
+    async def _ask(self, act: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
         if not self._connected or self._process.dead or self._network.away(SERVER):
             await asyncio.sleep(self._network.delay())
             raise Unavailable("not connected to the Northbound database", unknown=False)
-        answer: asyncio.Future[int] = loop.create_future()
-        by, deadline = self._process.name, loop.time() + REQUEST_LIMIT
-
-        def act() -> int:
-            return self._database.commit(effects, by)
+        answer: asyncio.Future[Any] = loop.create_future()
+        deadline = loop.time() + REQUEST_LIMIT
 
         def arrive() -> None:
             if loop.time() <= deadline and self._flying.pop(answer, None) is not None:
@@ -267,7 +295,7 @@ class SimNorthbound(Northbound):
         delay = self._network.delay() + max(0.0, self._process.held_until - loop.time())
         loop.call_later(delay, then)
 
-    def _serve(self, answer: asyncio.Future[int], act: Callable[[], int]) -> None:
+    def _serve(self, answer: asyncio.Future[Any], act: Callable[[], Any]) -> None:
         faults, network = self._network.faults, self._network
         if network.chance(faults.lost_request):
             self._lose(answer)
@@ -281,7 +309,7 @@ class SimNorthbound(Northbound):
         else:
             self._later(lambda: _settle(answer, result))
 
-    def _lose(self, answer: asyncio.Future[int]) -> None:
+    def _lose(self, answer: asyncio.Future[Any]) -> None:
         """The answer will not come: hang up, so that the next connection shows what happened."""
         self._flying.pop(answer, None)
         if not answer.done():
@@ -290,7 +318,7 @@ class SimNorthbound(Northbound):
             self._disconnect()
 
 
-def _settle(answer: asyncio.Future[int], result: Any) -> None:
+def _settle(answer: asyncio.Future[Any], result: Any) -> None:
     if answer.done():
         return
     if isinstance(result, PortError):

@@ -127,6 +127,20 @@ def test_a_pools_address_for_who_did_not_ask_is_noticed() -> None:
     breaks(another, r"gave p0\.default 10\.1\.0\.3 of \['blue'\], it asked for \['red'\]")
 
 
+def test_a_write_of_an_earlier_term_is_noticed() -> None:
+    def story(stage: Stage) -> None:
+        lease = ("keepip-system", "keepip")
+        stage.checkers.born["heir"] = 0.0
+        stage.store.create(Kind.LEASE, *lease, {"spec": {"holderIdentity": WE, "acquireTime": "t0"}}, WE)
+        stage.put(row("p0.default", "10.1.0.2"))
+        stage.store.patch(Kind.LEASE, *lease, {"spec": {"holderIdentity": "heir", "acquireTime": "t1"}}, "heir")
+        stage.put(row("p1.default", "10.1.0.3", "02:00:00:00:02:03"))  # the heir has written nothing yet
+        stage.put(row("p2.default", "10.1.0.4", "02:00:00:00:02:04"), "heir")
+        stage.put(row("p3.default", "10.1.0.5", "02:00:00:00:02:05"))
+
+    breaks(story, "controller wrote to Northbound in term 1, and term 2 has written there already")
+
+
 def test_a_pools_address_for_who_asked_breaks_nothing() -> None:
     async def story(universe: SimWorld) -> None:
         stage = Stage(universe)

@@ -138,7 +138,7 @@ class SimWorld:
 
     # -- weather -----------------------------------------------------------------------------------------------
     async def weather(self) -> None:
-        """Servers that go away for a while, clocks that are set, processes that are cut off; until cancelled."""
+        """Servers away for a while, clocks that are set, processes that are cut off, torn fences; until cancelled."""
         rng, network = self._weather, self.network
         while True:
             await asyncio.sleep(rng.expovariate(1 / 25))
@@ -155,6 +155,8 @@ class SimWorld:
                 rng.choice(self.processes[-2:]).held_until = self.now() + rng.uniform(1, 30)
             elif roll < 0.8:
                 self.store.compact()
+            elif roll < 0.85:
+                self.database.fence = rng.choice((None, (), (("term", "0"),)))  # an edit, or an older backup
 
     def calm(self) -> None:
         """From now on nothing fails any more."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.core.effects import NbEffect, PutSwitch
-from controller.ports import Conflict, Denied, PortError, Rejected, Unavailable
+from controller.ports import Conflict, Denied, Fenced, PortError, Rejected, Unavailable
 from controller.wire.commits import Commits
 from controller.wire.ovsdb import Operation, Reply
 from controller.wire.tables import Tables
@@ -29,8 +29,8 @@ class Line:
         self.reconnects += 1
 
 
-def commits(line: Line) -> Commits:
-    made = Commits(line, Tables(), lambda: 7, timeout=5, observe=lambda *_: None)
+def commits(line: Line, timeout: float = 5) -> Commits:
+    made = Commits(line, Tables(), lambda: 7, timeout=timeout, observe=lambda *_: None)
     made.open = True
     return made
 
@@ -112,3 +112,44 @@ async def test_more_effects_than_a_group_holds_still_go_together() -> None:
     assert [len(operations) for _, operations in line.sent] == [500]
     wire.settle(Reply(line.sent[0][0], [{}]))
     assert await asked == 7
+
+
+async def test_what_the_fence_refuses_is_refused_for_all_and_not_tried_again() -> None:
+    line = Line()
+    wire = commits(line)
+    wire.fence = (("term", "3"),)
+    asked = [asyncio.ensure_future(wire.commit((PutSwitch(f"s{n}"),))) for n in range(3)]
+    await asyncio.sleep(0.01)
+    ((tag, operations),) = line.sent
+    assert [operation["op"] for operation in operations] == ["wait", *["wait", "insert"] * 3]
+    wire.settle(Reply(tag, refused("timed out")))
+    wire.pump()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Fenced] * 3
+    assert len(line.sent) == 1
+
+
+async def test_a_question_has_its_answer_or_ends_in_doubt() -> None:
+    line = Line()
+    wire = commits(line, 0.05)
+    answered, refusal, silence = (asyncio.ensure_future(wire.ask([{"op": "select"}])) for _ in range(3))
+    await asyncio.sleep(0)
+    wire.settle(Reply(line.sent[0][0], [{}, {"rows": []}]))
+    wire.settle(Reply(line.sent[1][0], refused("timed out")))
+    assert await answered == [{"rows": []}]
+    with pytest.raises(Conflict):
+        await refusal
+    with pytest.raises(Unavailable) as late:
+        await silence
+    assert late.value.unknown
+    assert line.reconnects == 1
+    wire.settle(Reply(line.sent[2][0], [{}]))
+    cut = asyncio.ensure_future(wire.ask([{"op": "select"}]))
+    await asyncio.sleep(0)
+    wire.close("connection lost")
+    with pytest.raises(Unavailable) as lost:
+        await cut
+    assert lost.value.unknown
+    with pytest.raises(Unavailable) as unsent:
+        await wire.ask([{"op": "select"}])
+    assert not unsent.value.unknown
