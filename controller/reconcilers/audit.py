@@ -9,10 +9,9 @@ from controller.core import naming
 from controller.core.ipam import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from controller.core.decisions.sweep import Suspect
     from controller.core.naming import Owner
+    from controller.core.objects import Ip
     from controller.reconcilers.picture import Picture
 
 _RECORDS = frozenset({Source.PORT, Source.IP, Source.POD})
@@ -32,13 +31,14 @@ class Audit:
         for counts, is_one in ((self.leaked, one.leaked), (self.orphaned, one.orphaned)):
             counts[one.subnet] = counts.get(one.subnet, 0) + is_one
 
-    def drifts(self, subnet: str) -> None:
-        """An IP whose records do not agree."""
-        self.drifting[subnet] = self.drifting.get(subnet, 0) + 1
-
-    def is_unused(self, subnet: str) -> None:
-        """A reservation without a pod."""
-        self.unused[subnet] = self.unused.get(subnet, 0) + 1
+    def look_at(self, picture: Picture, ip: Ip) -> None:
+        """Count the IP if its records do not agree, and if it is a granted reservation whose workload has no pod."""
+        if disagree(picture, ip.metadata.name):
+            self.drifting[ip.spec.subnet] = self.drifting.get(ip.spec.subnet, 0) + 1
+        if ip.metadata.ours and ip.metadata.labels.get(naming.RESERVED) == "true":
+            owner = naming.Owner(ip.spec.namespace, ip.spec.pod_name)
+            idle = not picture.pods.count_by("owner", owner)
+            self.unused[ip.spec.subnet] = self.unused.get(ip.spec.subnet, 0) + idle
 
     @property
     def clean(self) -> bool:
@@ -58,22 +58,6 @@ def without_pods(picture: Picture) -> dict[Owner, None]:
         if slash and row.ours and row.type == "":
             found[naming.Owner(space, name)] = None
     return {owner: None for owner in found if not picture.pods.count_by("owner", owner)}
-
-
-def drifting(picture: Picture) -> Iterator[str]:
-    """The subnet of each IP whose port, object and pod do not name the same addresses."""
-    for ip in picture.ips.values():
-        if disagree(picture, ip.metadata.name):
-            yield ip.spec.subnet
-
-
-def unused(picture: Picture) -> Iterator[str]:
-    """The subnet of each granted reservation whose workload has no pod now."""
-    for ip in picture.ips.values():
-        owner = naming.Owner(ip.spec.namespace, ip.spec.pod_name)
-        granted = picture.granted(ip)
-        if granted is not None and granted.reserved == "true" and not picture.pods.count_by("owner", owner):
-            yield granted.subnet
 
 
 def disagree(picture: Picture, port: str) -> bool:

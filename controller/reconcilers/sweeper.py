@@ -17,7 +17,7 @@ from controller.core.decisions.sweep import Limits, Stop, Suspect
 from controller.core.effects import Tell
 from controller.core.objects import Kind
 from controller.reconcilers import keys
-from controller.reconcilers.audit import Audit, drifting, unused, without_pods
+from controller.reconcilers.audit import Audit, without_pods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,10 +94,10 @@ class Sweeper:
                 if not view.grounds.gone_proved and not picture.acquaintance.knows(one.port, one.ids):
                     strangers[one.port] = one
             turn = await self._breathe(turn)
-        for subnet in drifting(picture):
-            audit.drifts(subnet)
-        for subnet in unused(picture):
-            audit.is_unused(subnet)
+        for ip in tuple(picture.ips.values()):
+            if picture.has(Kind.IP, "", ip.metadata.name):  # it may have gone while others had their turn
+                audit.look_at(picture, ip)
+            turn = await self._breathe(turn)
         self.audit = audit
         return strangers
 
