@@ -345,6 +345,11 @@ class Keeper:
         child = self._cluster.processes.get("controller")
         return child is not None and child.poll() is None
 
+    @property
+    def address(self) -> str:
+        """Host and port of its pages; another port with each start."""
+        return self._url.removeprefix("http://")
+
     def start(self, *flags: str, wait: bool = True) -> None:
         """Start it with these flags and, unless told otherwise, wait until it leads and is ready."""
         assert not self.runs, "the controller runs already"
