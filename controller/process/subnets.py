@@ -15,10 +15,10 @@ from controller.process.exposition import Table, in_slices, labelled
 from controller.reconcilers import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from controller.core.catalogue import Message
     from controller.core.objects import Subnet
     from controller.reconcilers.controller import Controller
+    from controller.reconcilers.keys import Key
 
 FAMILIES: Final = (
     ("keepip_subnet_used_addresses", "Addresses in use"),
@@ -46,12 +46,19 @@ class Subnets:
         self._table = Table(FAMILIES)
         self._waits = controller.waiting.stats(controller.world.clock.now())
         self._twice = Counter(name for name, _ in controller.picture.ledger.duplicates())
-        self._refused = Counter(_refused_reservations(controller))
+        self._refused: Counter[tuple[str, bool]] = Counter()
 
     async def text(self) -> str:
         """All of it, with turns of the loop in between."""
+        await in_slices(tuple(self._controller.worker.refusals.items()), self._count)
         await in_slices(tuple(self._controller.picture.subnets.values()), self._write)
         return "".join(self._table.text())
+
+    def _count(self, refusal: tuple[Key, Message]) -> None:
+        """A reservation without an address, by its subnet and by whether it only waits for one."""
+        key, message = refusal
+        if key.kind == keys.RESERVATION and (ip := self._controller.picture.ips.get("", key.name)) is not None:
+            self._refused[ip.spec.subnet, message.reason is Reason.SUBNET_EXHAUSTED] += 1
 
     def _write(self, subnet: Subnet) -> None:
         name = subnet.metadata.name
@@ -86,10 +93,3 @@ class Subnets:
             old = labelled(subnet_name=name, protocol=spec.protocol, subnet_cidr=spec.cidr_block)
             add("subnet_available_ip_count", old, min(one.available for one in counts.values()))
             add("subnet_used_ip_count", old, (counts.get(4) or counts[6]).used)
-
-
-def _refused_reservations(controller: Controller) -> Iterator[tuple[str, bool]]:
-    """The subnet of each reservation that has no address, and whether it is only waiting for one."""
-    for key, message in controller.worker.refusals.items():
-        if key.kind == keys.RESERVATION and (ip := controller.picture.ips.get("", key.name)) is not None:
-            yield ip.spec.subnet, message.reason is Reason.SUBNET_EXHAUSTED
