@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from controller.core.catalogue import Message, Reason, say
+from controller.core.decisions import numbers
 from controller.core.decisions.conditions import Standing, listed, status_patch
 from controller.core.effects import Decision, DropAddressSet, Effect, Patch, PutAddressSet, Tell
 from controller.core.faults import Malformed
-from controller.core.ipam import FAMILIES
 from controller.core.objects import FINALIZER, OUR_FINALIZERS, Kind
 from controller.core.pools import Items, address_set
 from controller.core.rows import IP_POOL, VENDOR, AddressSetRow
@@ -129,35 +129,5 @@ def _status(view: View, pool: Pool, standings: tuple[Standing, ...]) -> Patch | 
     if conditions is not None:
         status["conditions"] = [c | {"lastUpdateTime": view.stamp} for c in conditions]
     if view.usage is not None:
-        numbers = _numbers(view.usage)
-        if not _shows(pool, numbers):
-            status |= numbers
+        status |= numbers.changed(view.usage, pool.status)
     return status_patch(Kind.POOL, pool.metadata, status) if status else None
-
-
-def _numbers(usage: dict[Family, Usage]) -> dict[str, Any]:
-    """Kube-OVN's eight fields from one snapshot; mind the letter case (kube-ovn-behaviour §3.3)."""
-    fields: dict[str, Any] = {}
-    for family in FAMILIES:
-        one = usage.get(family)
-        fields[f"v{family}AvailableIPs"] = one.available.size if one else 0
-        fields[f"v{family}AvailableIPRange"] = one.available.render(family) if one else ""
-        fields[f"v{family}UsingIPs"] = one.using.size if one else 0
-        fields[f"v{family}UsingIPRange"] = one.using.render(family) if one else ""
-    return fields
-
-
-def _shows(pool: Pool, numbers: dict[str, Any]) -> bool:
-    """Counts beyond 2^53 come back from the API server as floats: equal as floats is equal."""
-    have = pool.status
-    told = {
-        "v4AvailableIPs": have.v4_available,
-        "v4AvailableIPRange": have.v4_available_range,
-        "v4UsingIPs": have.v4_using,
-        "v4UsingIPRange": have.v4_using_range,
-        "v6AvailableIPs": have.v6_available,
-        "v6AvailableIPRange": have.v6_available_range,
-        "v6UsingIPs": have.v6_using,
-        "v6UsingIPRange": have.v6_using_range,
-    }
-    return all(float(v) == told[k] if isinstance(v, int) else v == told[k] for k, v in numbers.items())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from controller.core import naming
 from controller.core.addresses import Address, Cidr, format_address, parse_address, parse_cidrs
 from controller.core.catalogue import Message, Reason, say
+from controller.core.decisions import numbers
 from controller.core.decisions.conditions import Standing, listed, status_patch
 from controller.core.decisions.placement import Refused
 from controller.core.effects import Decision, DropSwitch, Effect, Patch, PutSwitch, Tell
@@ -215,39 +216,8 @@ def _status(view: View, subnet: Subnet, standings: tuple[Standing, ...]) -> Patc
     if conditions is not None:
         status["conditions"] = [c | {"lastUpdateTime": view.stamp} for c in conditions]
     if view.usage is not None:
-        numbers = _numbers(view.usage)
-        if not _shows(subnet, numbers):
-            status |= numbers
+        status |= numbers.changed(view.usage, subnet.status)
     return status_patch(Kind.SUBNET, subnet.metadata, status) if status else None
-
-
-def _numbers(usage: dict[Family, Usage]) -> dict[str, Any]:
-    """Kube-OVN's eight fields from one snapshot: used + available + excluded = total (bug row 43)."""
-    fields: dict[str, Any] = {}
-    families: tuple[Family, ...] = (4, 6)
-    for family in families:
-        one = usage.get(family)
-        fields[f"v{family}availableIPs"] = one.available.size if one else 0
-        fields[f"v{family}availableIPrange"] = one.available.render(family) if one else ""
-        fields[f"v{family}usingIPs"] = one.using.size if one else 0
-        fields[f"v{family}usingIPrange"] = one.using.render(family) if one else ""
-    return fields
-
-
-def _shows(subnet: Subnet, numbers: dict[str, Any]) -> bool:
-    """Counts beyond 2^53 come back from the API server as floats: equal as floats is equal."""
-    have = subnet.status
-    told = {
-        "v4availableIPs": have.v4_available,
-        "v4availableIPrange": have.v4_available_range,
-        "v4usingIPs": have.v4_using,
-        "v4usingIPrange": have.v4_using_range,
-        "v6availableIPs": have.v6_available,
-        "v6availableIPrange": have.v6_available_range,
-        "v6usingIPs": have.v6_using,
-        "v6usingIPrange": have.v6_using_range,
-    }
-    return all(float(v) == told[k] if isinstance(v, int) else v == told[k] for k, v in numbers.items())
 
 
 def _retire(view: View, subnet: Subnet) -> Decision:
