@@ -137,13 +137,15 @@ class Delete:
 class ConfirmGone:
     """Go on only if a live read says that no such object exists: absence from a replica is no proof (contract §7).
 
-    A pod that has ended for good is as good as gone, and so is a Vip that has not got the port `row`.
+    A pod that has ended for good is as good as gone, a Vip that has not got the port `row`, and, where the `uid` of
+    the one in question is known, another one of that name.
     """
 
     namespace: str
     name: str
     kind: Kind = Kind.POD
     row: PortRow | None = None
+    uid: str = ""
 
 
 NbEffect: TypeAlias = PutPort | DropPort | PutSwitch | DropSwitch | PutAddressSet | DropAddressSet

@@ -59,8 +59,10 @@ def test_a_reservation_outlives_its_owner_and_its_port_does_not() -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "asked"), [("StatefulSet", Kind.POD), ("VirtualMachine", Kind.VMI)])
-def test_a_kept_port_that_says_otherwise_than_the_reservation_goes(kind: str, asked: Kind) -> None:
+@pytest.mark.parametrize(
+    ("kind", "asked"), [("StatefulSet", (ConfirmGone("default", "web-1"),)), ("VirtualMachine", ())]
+)
+def test_a_kept_port_that_says_otherwise_than_the_reservation_goes(kind: str, asked: tuple[ConfirmGone, ...]) -> None:
     """Seed 78: the next pod's address was on the port when the IP became a reservation of another one."""
     machine = MachineOwner(served=True, state=MachineState("u1", deleting=False, template=Template({}, (Declared(),))))
     workloads = LIVES | {"VirtualMachine": machine}
@@ -68,13 +70,13 @@ def test_a_kept_port_that_says_otherwise_than_the_reservation_goes(kind: str, as
     held = held_by(an_ip(kind, reserved=True), other, port=PORT)
     decision = decide(pod_view(owner=WEB, held=(held,), workloads=workloads), NOW)
 
-    assert decision == Decision((ConfirmGone("default", "web-1", asked), DropPort(other)))
+    assert decision == Decision((*asked, DropPort(other)))
     ordinary = held_by(an_ip(kind), other, port=PORT)
     assert decide(pod_view(owner=WEB, held=(ordinary,), workloads=workloads), NOW) == Decision()
 
 
 def test_for_whom_it_was_made_is_read_from_the_ip() -> None:
-    for uid, effects in (("u1", []), ("u0", ["ConfirmGone", "DropPort", "DeleteIP"]), ("", [])):
+    for uid, effects in (("u1", []), ("u0", [*["ConfirmGone"] * 2, "DropPort", "DeleteIP"]), ("", [])):
         notes = {naming.OWNER_UID: uid} if uid else {}
         assert names(decided(an_ip(annotations=notes), workloads=LIVES)) == effects
 
@@ -144,6 +146,16 @@ def test_absence_of_an_owner_is_proved_by_live_reads() -> None:
     assert proofs(decided(an_ip(annotations={}), workloads=GONE)) == [pod, ("StatefulSet", "web")], "who knows which"
     assert proofs(decided(workloads=scaled, **unproved)) == [("Pod", "web-1")], "what is seen needs no proof"
     assert proofs(decided(workloads=GONE)) == [pod]
+
+
+def test_that_an_owner_was_replaced_is_proved_by_a_live_read_of_the_very_one() -> None:
+    """Seed 203: the one shown was the former of that name, and the address belonged to the next."""
+    elsewhere = SetState("u0", deleting=False, start=0, replicas=3, template=Template({}))
+    shown = {"StatefulSet": SetOwner(served=True, state=elsewhere)}
+    asked = ConfirmGone("default", "web", Kind.STATEFUL_SET, uid="u1")
+
+    assert asked in decided(workloads=shown, gone=frozenset()).effects
+    assert asked not in decided(workloads=shown).effects, "that one was seen going"
 
 
 @pytest.mark.parametrize(("vips", "uid", "asked"), [(True, "", True), (True, "pod-uid", False), (False, "", False)])

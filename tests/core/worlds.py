@@ -561,9 +561,10 @@ class Tiny:
                 return True
             case Remember():
                 self.picture.remember(effect, self.clock.now())
-            case ConfirmGone(namespace, name, kind):
+            case ConfirmGone(namespace, name, kind, uid=uid):
                 found = self.store.views[kind].get((namespace, name))
-                return found is None or (isinstance(found, Pod) and not found.alive)
+                another = found is not None and uid not in {"", found.metadata.uid}
+                return found is None or another or (isinstance(found, Pod) and not found.alive)
             case PutPort() | DropPort() | PutSwitch() | DropSwitch() | PutAddressSet() | DropAddressSet():
                 self.database.commit((effect,), by)
             case Create(kind, namespace, name, body):

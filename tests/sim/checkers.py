@@ -333,6 +333,10 @@ class Checkers:
         ip = self.universe.store.get(Kind.IP, "", port_of(pod))
         if ip is None or deleting(ip) or foreign(ip) or labels(ip).get(RESERVED) == "false":
             return
+        others = [one for doc in self.universe.store.docs[Kind.POD].values() for one in nics_of(doc)]
+        siblings = (one for one in others if port_of(one) == port_of(pod) and meta(one)["uid"] != meta(pod)["uid"])
+        if any(pod_spots(one) for one in siblings):
+            return  # a migration's target: the VM has its address already
         untouched = int(meta(ip)["resourceVersion"]) < self.pod_born[meta(pod)["uid"]]
         asked, told = spec(ip), {s.address for s in pod_spots(pod)}
         wishes = {*_named(Kind.IP, ip), asked.get("macAddress")} - {None, ""}

@@ -193,7 +193,7 @@ class Oracle:
             return names
         ip = self.store.get(Kind.IP, "", port_of(pod))
         if ip is not None and self.held(ip) and labels(ip).get(RESERVED) == "true":
-            return (spec(ip).get("subnet", ""),)
+            return (self.book.grants[meta(ip)["uid"]].fields["subnet"],)
         chosen = [n for (_, n), doc in sorted(self.store.docs[Kind.SUBNET].items()) if spec(doc).get("default")]
         return (chosen[0] if chosen else "ovn-default",)
 
@@ -224,7 +224,7 @@ class Oracle:
         pinned, home = notes(pod).get(NOTE + "logical_switch", ""), self.pools.subnet(name)
         subnet = pinned or home or subnets[0]
         found = self._pod_in(pod, subnet, name)
-        wrong = not self.pools.usable(name) or subnet != home
+        wrong = not self.pools.usable(name) or subnet != home or self.plan(subnet) is None
         return found | {Reason.POOL_NOT_FOUND} if wrong and not self._is_reserved(pod) else found
 
     def _in_pools(self, pod: Doc, names: tuple[str, ...], subnets: tuple[str, ...]) -> set[Reason]:

@@ -91,7 +91,9 @@ def _let_go(view: View) -> Decision:
 
 
 def _taken_off(pod: Pod, keys: Mapping[str, None]) -> Patch:
-    body = {"metadata": {"uid": pod.metadata.uid, "annotations": dict(keys)}}
+    """Guarded by the version: the network may be listed again by now, and then the NIC keeps what it has."""
+    meta = pod.metadata
+    body = {"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "annotations": dict(keys)}}
     return Patch(Kind.POD, pod.metadata.namespace, pod.metadata.name, body)
 
 
@@ -155,7 +157,7 @@ def _one_patch_per_pod(effects: Iterable[Effect]) -> list[Effect]:
 
 def _merged(one: Patch, other: Patch) -> Patch:
     notes: dict[str, Any] = {**one.body["metadata"]["annotations"], **other.body["metadata"]["annotations"]}
-    return replace(one, body={"metadata": {**one.body["metadata"], "annotations": notes}})
+    return replace(one, body={"metadata": one.body["metadata"] | other.body["metadata"] | {"annotations": notes}})
 
 
 def _one_event_per_reason(tells: Iterable[Tell]) -> tuple[Tell, ...]:

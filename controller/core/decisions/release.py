@@ -76,15 +76,17 @@ def _proofs(tenure: Tenure, cause: Cause, grounds: Grounds) -> list[ConfirmGone]
     """
     space, name = tenure.owner
     found = naming.set_and_ordinal(name)
-    unproved = cause is Cause.OWNER_GONE and tenure.made_for not in grounds.gone
+    replaced = tenure.made_for if cause is Cause.OWNER_REPLACED else ""  # or the one shown was there before
+    unproved = (replaced or cause is Cause.OWNER_GONE) and tenure.made_for not in grounds.gone
     if tenure.pod_type == "VirtualMachine":
         if cause is Cause.POD_GONE or grounds.pods is not Pods.NONE:
             return []
-        return [ConfirmGone(space, name, kind) for kind in ((Kind.VM,) if unproved else ()) + (Kind.VMI,)]
+        of_owner = [ConfirmGone(space, name, Kind.VM, uid=replaced)] if unproved else []
+        return [*of_owner, ConfirmGone(space, name, Kind.VMI)]
     kept_for_the_next = tenure.pod_type != "" and grounds.pods is Pods.NONE  # and that one may not be shown yet
     proofs = [] if grounds.gone_proved and not kept_for_the_next else [ConfirmGone(space, name)]
     if unproved and found is not None:
-        proofs.append(ConfirmGone(space, found[0], Kind.STATEFUL_SET))
+        proofs.append(ConfirmGone(space, found[0], Kind.STATEFUL_SET, uid=replaced))
     return proofs
 
 
@@ -128,7 +130,7 @@ def _settled(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     if row is None or not row.ours or row.type != "" or grounds.pods is not Pods.NONE:
         return []
     if held.recorded is not None and held.reserved and not carries(row, held.recorded):
-        return [ConfirmGone(*owner, Kind.VMI if machine else Kind.POD), DropPort(row)]
+        return [*([] if machine else [ConfirmGone(*owner)]), DropPort(row)]
     if not machine or not grounds.migrates:
         return []
     plain = row._replace(options=migration.merged(row.options, migration.wanted((), {})))
