@@ -23,3 +23,12 @@ def configure(level: str) -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
         cache_logger_on_first_use=True,
     )
+
+
+def northbound(remote: str, trouble: str) -> None:
+    """Say what is wrong with a remote of Northbound, or that it is followed now."""
+    log = structlog.get_logger()
+    if trouble:
+        log.warning("northbound", remote=remote, error=trouble)
+    else:
+        log.info("northbound connected", remote=remote)

@@ -61,7 +61,7 @@ async def main(told: settings.Settings) -> int:
     except PortError as why:
         log.error("no way to the API server", error=str(why))  # noqa: TRY400 - no bug, so no trace
         return 2
-    northbound = NorthboundWire(",".join(told.nb), observe=wires.transaction)
+    northbound = NorthboundWire(",".join(told.nb), tls=told.tls, observe=wires.transaction, tell=logs.northbound)
     await northbound.start()
     controller = Controller(World(kube, northbound, RealClock()), told.tuning)
     page = metrics.Page(controller, wires, northbound)
@@ -85,7 +85,8 @@ async def main(told: settings.Settings) -> int:
 
 def readiness(controller: Controller, northbound: NorthboundWire) -> list[str]:
     """Why the process cannot do its work now; empty when it can."""
-    reasons = [] if northbound.connected else ["northbound not connected"]
+    troubles = f": {northbound.troubles}" if northbound.troubles else ""
+    reasons = [] if northbound.connected else [f"northbound not connected{troubles}"]
     return controller.troubles() + reasons
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from controller.reconcilers.settings import Tuning
+from controller.wire.dial import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +29,20 @@ class Settings:
     """What the process was told."""
 
     nb: tuple[str, ...]
+    nb_key: Path
+    nb_certificate: Path
+    nb_ca: Path
     kubeconfig: Path | None
     http_host: str
     http_port: int
     log_level: str
     tuning: Tuning
+
+    @property
+    def tls(self) -> Tls | None:
+        """The files of ssl: remotes, if there are any."""
+        wanted = any(remote.startswith("ssl:") for remote in self.nb)
+        return Tls(self.nb_key, self.nb_certificate, self.nb_ca) if wanted else None
 
 
 class _Option(NamedTuple):
@@ -99,6 +109,10 @@ def _file(text: str) -> Path | None:
     return Path(text)
 
 
+def _path(text: str) -> Path:
+    return Path(_text(text))
+
+
 def _level(text: str) -> str:
     if text not in _LEVELS:
         msg = f"must be one of {', '.join(_LEVELS)}"
@@ -116,6 +130,9 @@ def _text(text: str) -> str:
 _T = Tuning()
 OPTIONS: Final = (
     _Option("nb", "unix:/run/ovn/ovnnb_db.sock", "OVN Northbound, one or more remotes with commas", _remotes),
+    _Option("nb-key", "/var/run/tls/key", "our private key, for ssl: remotes", _path),
+    _Option("nb-certificate", "/var/run/tls/cert", "our certificate, for ssl: remotes", _path),
+    _Option("nb-ca", "/var/run/tls/cacert", "who may have signed the certificates of ssl: remotes", _path),
     _Option("kubeconfig", "", "kubeconfig file; empty: in-cluster, else KUBECONFIG", _file),
     _Option("http-host", "0.0.0.0", "address of /metrics, /livez and /readyz", _text),  # noqa: S104 - probes come from the node
     _Option("http-port", "8080", "port of /metrics, /livez and /readyz; 0 takes a free one", _whole(0, 65535)),
@@ -183,12 +200,12 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
 
 def _together(values: Mapping[str, object]) -> list[str]:
     """What is only wrong in company."""
+    wrong = _missing(values)
     names = ("lease_duration_s", "renew_deadline_s", "retry_period_s", "request_limit_s")
     found = [values.get(name) for name in names]
     if not all(isinstance(v, float) for v in found):
-        return []
+        return wrong
     duration, renew, retry, request = (float(str(v)) for v in found)
-    wrong = []
     if not duration > renew:
         wrong.append(f"--lease-duration-s {duration:g} must be more than --renew-deadline-s {renew:g}")
     if not renew > 1.2 * retry:
@@ -198,6 +215,19 @@ def _together(values: Mapping[str, object]) -> list[str]:
     return wrong
 
 
+def _missing(values: Mapping[str, object]) -> list[str]:
+    """Files that ssl: remotes need; who has none of those needs no files."""
+    nb = values.get("nb")
+    if not isinstance(nb, tuple) or not any(remote.startswith("ssl:") for remote in nb):
+        return []
+    files = [(flag, values.get(flag.replace("-", "_"))) for flag in ("nb-key", "nb-certificate", "nb-ca")]
+    return [
+        f"--{flag} is {str(path)!r}: ssl: needs it, and there is no such file"
+        for flag, path in files
+        if isinstance(path, Path) and not path.is_file()
+    ]
+
+
 def _settings(values: dict[str, object], environment: Mapping[str, str]) -> Settings:
     """Raises nothing: everything was checked."""
     host = environment.get("POD_NAME") or socket.gethostname()
@@ -205,6 +235,7 @@ def _settings(values: dict[str, object], environment: Mapping[str, str]) -> Sett
     tuning = Tuning(**{f.name: values[f.name] for f in fields(Tuning)})  # type: ignore[arg-type]
     return Settings(
         nb=values["nb"],  # type: ignore[arg-type]
+        **{name: values[name] for name in ("nb_key", "nb_certificate", "nb_ca")},  # type: ignore[arg-type]
         kubeconfig=values["kubeconfig"],  # type: ignore[arg-type]
         http_host=str(values["http_host"]),
         http_port=int(str(values["http_port"])),

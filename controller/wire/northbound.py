@@ -20,8 +20,9 @@ import msgspec
 
 from controller.ports import Rows, Unavailable
 from controller.wire.commits import Commits, Counters
+from controller.wire.dial import Dial, Tls, resolve
 from controller.wire.operations import fence_of, move_fence, read_fence
-from controller.wire.ovsdb import Engine, Reply, Tls
+from controller.wire.ovsdb import Engine, Reply
 from controller.wire.tables import COLUMNS, Tables
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from controller.core.effects import NbEffect
     from controller.ports import Fence
+    from controller.wire.dial import Resolve, Tell
 
 _DIGEST: Final = 2000  # rows of the first dump that are read before others get a turn: about 20 ms
 
@@ -37,7 +39,8 @@ class NorthboundWire:
     """OVN Northbound at `remote` (unix:, tcp:, ssl:, or several with commas), for as long as it takes to appear.
 
     `timeout` bounds every commit; `probe` is the silence after which the server is asked whether it lives, and after as
-    much again given up. `observe` hears of each transaction: seconds, effects, outcome.
+    much again given up. `recheck`: how often the files of `tls` are looked at. `observe` hears of each transaction:
+    seconds, effects, outcome; `tell` of what is wrong with a remote, and with "" that it is followed.
     """
 
     def __init__(
@@ -45,15 +48,17 @@ class NorthboundWire:
         remote: str,
         *,
         timeout: float = 5.0,
-        probe: float = 5.0,
+        probe: float | None = None,
         tls: Tls | None = None,
+        recheck: float = 10.0,
+        resolver: Resolve = resolve,
         observe: Callable[[float, int, str], None] | None = None,
+        tell: Tell | None = None,
     ) -> None:
-        if tls is not None:
-            tls.use()
         self._timeout = timeout
         self._observe = observe or (lambda _seconds, _effects, _outcome: None)
-        self._engine = Engine(remote, COLUMNS, self, probe=probe)
+        self._dial = Dial(remote, tls, tell, resolver)
+        self._engine = Engine(self._dial, COLUMNS, self, probe=probe, recheck=recheck)
         self._tables = Tables()
         self._dump: deque[tuple[str, Iterator[tuple[str, Any]]]] = deque()
         self._commits: Commits | None = None
@@ -81,6 +86,11 @@ class NorthboundWire:
     def connected(self) -> bool:
         """True while the rows are whole and commits are taken."""
         return self._commits is not None and self._commits.open
+
+    @property
+    def troubles(self) -> str:
+        """What keeps us from each remote; empty while nothing does."""
+        return self._dial.troubles
 
     @property
     def counters(self) -> Counters:

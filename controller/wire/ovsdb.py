@@ -5,7 +5,9 @@ replies. What it costs most for is left out: its rows of typed atoms (120-150 us
 
 This is the one place that touches private parts of `ovs`; tests/wire/test_ovsdb.py fails if an upgrade changes one:
     Idl._session, _last_seqno          the session has no other way in, and its sequence number tells connections apart
+    Idl.__check_server_db, _min_index  where a server is taken or left, and what it must not be older than
     Idl.__do_parse_update, __clear     where rows enter and leave Idl's copy
+    Session.__connect                  where a socket is opened
     Transaction._process_reply         the only place that sees why a transaction failed
 """
 
@@ -13,25 +15,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from ovs import jsonrpc, timeval
+from ovs import jsonrpc, reconnect, timeval
 from ovs.db import idl
-from ovs.stream import Stream
 
+from controller.wire.dial import NOT_LEADER
 from controller.wire.framing import FastConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from controller.wire.dial import Dial
 
 log = logging.getLogger(__name__)
 
 _POLLIN: Final = 0x001
 _POLLOUT: Final = 0x004
-_BACKOFF_MS: Final = 1000  # constant: the default doubles to 8 s, and a raft election needs two tries (tech.md 1)
+_BACKOFF_MS: Final = 500  # constant: the default doubles to 8 s, and the new leader may be the third that is asked
+_GREETING_MS: Final = 1000  # a member that says nothing for so long is left for the next one, at first
+_GREETING_MOST_MS: Final = 8000
+_PROBE_MS: Final = 5000  # silence until a probe, and as much again until the connection is given up
+_PROBE_SEVERAL_MS: Final = 1500  # where there is somebody else to ask
+_STALE_MS: Final = 10_000  # a leader whose data is older for so long is no leftover of an election: it was restored
+_LOOK_S: Final = 1.0  # between two looks at names, while there is no connection
+_NO_ID: Final = str(uuid.UUID(int=0))
 
 Operation: TypeAlias = dict[str, Any]
 Columns: TypeAlias = "Mapping[str, Mapping[str, Any]]"
@@ -69,27 +80,88 @@ class _Transaction(idl.Transaction):  # type: ignore[misc]
         super()._process_reply(msg)
 
 
+class _Reconnect(reconnect.Reconnect):  # type: ignore[misc]
+    """A state machine that says what each try ended with."""
+
+    dial: Dial
+
+    def disconnected(self, now: int, error: int) -> None:
+        if self.state not in (self.Backoff, self.Void):
+            self.dial.lost(self.name, error)
+        super().disconnected(now, error)
+
+
 class _Session(jsonrpc.Session):  # type: ignore[misc]
-    """A session whose connections are fast ones."""
+    """A session whose connections are fast ones, and that does not wait long for a server while it knows others."""
 
     rpc: Any
+    remotes: list[str]
+    dial: Dial
+    patience_ms = _GREETING_MS
+    probe_ms: int | None = None  # after so much silence; None: as fits the number of remotes
 
     def run(self) -> None:
+        if self._unanswered_ms(timeval.msec()) == 0:
+            # Twice as long the next time: a server that is only busy must be had in the end.
+            self.patience_ms = min(2 * self.patience_ms, _GREETING_MOST_MS)
+            self.force_reconnect()
         super().run()
         if type(self.rpc) is jsonrpc.Connection:  # just made by super().run(): nothing is in it yet
             self.rpc = FastConnection(self.rpc.stream)
+
+    def wait(self, poller: Any) -> None:
+        super().wait(poller)
+        left = self._unanswered_ms(timeval.msec())
+        if left is not None:
+            poller.timer_wait(left)
+
+    def take(self, remotes: list[str]) -> None:
+        """Know these from now on, in an order of its own; the present connection stays."""
+        if set(remotes) != set(self.remotes):
+            self.remotes, self.next_remote = random.sample(remotes, len(remotes)), 0
+            self.reset_backoff()
+            if self.rpc is None and self.stream is None:
+                self.pick_remote()
+            self.probe()
+
+    def probe(self) -> None:
+        """Ask whether the server lives when it is silent, on unix sockets too: a stopped one is silent there."""
+        self.reconnect.set_probe_interval(self.probe_ms or (_PROBE_SEVERAL_MS if len(self.remotes) > 1 else _PROBE_MS))
+
+    def _unanswered_ms(self, now: int) -> int | None:
+        """How much longer to wait for the first word of this connection; None if that is no question."""
+        if self.rpc is None or self.rpc.get_received_bytes() or len(self.remotes) == 1:
+            return None
+        return max(0, int(self.reconnect.last_connected) + self.patience_ms - now)
+
+    def _Session__connect(self) -> None:  # noqa: N802
+        self._Session__disconnect()
+        error, self.stream = self.dial.open(self.reconnect.get_name())
+        if error:
+            self.reconnect.connect_failed(timeval.msec(), error)
+            self.pick_remote()
+        else:
+            self.reconnect.connecting(timeval.msec())
+        self.seqno += 1
 
 
 class _Idl(idl.Idl):  # type: ignore[misc]
     """Idl with our copy instead of its own."""
 
-    def __init__(self, remote: str, columns: Columns, copy: Copy, probe_ms: int) -> None:
-        self._copy = copy
+    _min_index: int
+
+    def __init__(self, dial: Dial, columns: Columns, copy: Copy, probe_ms: int | None) -> None:
+        self._copy, self._dial = copy, dial
         self._fence = f"keepip_{uuid.uuid4().hex}"
-        super().__init__(remote, _schema(columns))
-        self._session.__class__ = _Session
-        self._session.reconnect.set_backoff(_BACKOFF_MS, _BACKOFF_MS)
-        self._session.reconnect.set_probe_interval(probe_ms)  # on unix sockets too: a stopped server is silent there
+        self._cluster: Any = None
+        self._stale_since: int | None = None
+        super().__init__(",".join(dial.remotes), _schema(columns))
+        session, fsm = self._session, self._session.reconnect
+        session.__class__, fsm.__class__ = _Session, _Reconnect
+        session.dial = fsm.dial = dial
+        fsm.min_backoff = fsm.max_backoff = _BACKOFF_MS  # the setter makes a second of anything less
+        session.probe_ms = probe_ms
+        session.probe()
 
     def restart_fsm(self) -> None:
         """A new connection takes the fence over before it reads the rows.
@@ -108,9 +180,43 @@ class _Idl(idl.Idl):  # type: ignore[misc]
             self._copy.change(table, rows)
         self.change_seqno += 1
 
+    def _Idl__check_server_db(self) -> bool:  # noqa: N802
+        rows = self.server_tables[self._server_db_table].rows.values() if self.server_tables else ()
+        row = next((row for row in rows if row.name == self._db.name), None)
+        if row is not None and row.leader and row.connected:
+            self._judge(row)
+        good = bool(super()._Idl__check_server_db())
+        if good:
+            self._stale_since = None
+        elif row is None or not row.connected:
+            self._dial.detail = "does not serve the database now"
+        else:
+            self._dial.detail = NOT_LEADER if not row.leader else "has older data than was seen"
+        return good
+
+    def _judge(self, row: Any) -> None:
+        """Follow a restored database: its clock of changes starts anew, and what we know of the old one is no help.
+
+        A leader that was cut off has older data, too, but it steps down before long.
+        """
+        now, index = timeval.msec(), row.index[0] if row.index else 0
+        restored = self._cluster not in (None, row.cid)
+        if index < self._min_index:
+            self._stale_since = self._stale_since or now
+            restored = restored or now - self._stale_since >= _STALE_MS
+        if restored:
+            self._min_index, self.last_id = 0, _NO_ID
+        self._cluster = row.cid
+
     def _Idl__clear(self) -> None:  # noqa: N802
         self._copy.clear()
         super()._Idl__clear()
+
+    @property
+    def session(self) -> _Session:
+        """What keeps the connection."""
+        found: _Session = self._session
+        return found
 
     @property
     def connection(self) -> int | None:
@@ -141,21 +247,6 @@ class _Idl(idl.Idl):  # type: ignore[misc]
         self._session.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files for ssl: remotes: our key and certificate, and who may have signed the server's."""
-
-    key: Path
-    certificate: Path
-    authority: Path
-
-    def use(self) -> None:
-        """Take them for every connection of this process made from now on: ovs knows no other way."""
-        Stream.ssl_set_private_key_file(str(self.key))
-        Stream.ssl_set_certificate_file(str(self.certificate))
-        Stream.ssl_set_ca_cert_file(str(self.authority))
-
-
 class _Wishes:
     """The poller that Idl.wait() fills: it only records."""
 
@@ -180,20 +271,28 @@ class _Wishes:
 class Engine:
     """One connection to a database, kept for ever, whose rows and replies go to a Copy on the running loop."""
 
-    def __init__(self, remote: str, columns: Columns, copy: Copy, *, probe: float = 5.0) -> None:
-        self._remote, self._columns, self._copy = remote, columns, copy
-        self._probe_ms = int(probe * 1000)
+    def __init__(
+        self, dial: Dial, columns: Columns, copy: Copy, *, probe: float | None = None, recheck: float = 10.0
+    ) -> None:
+        self._dial, self._columns, self._copy, self._recheck = dial, columns, copy, recheck
+        self._probe_ms = None if probe is None else int(probe * 1000)
+        self._looking: asyncio.Task[None] | None = None
+        self._checking: asyncio.TimerHandle | None = None
         self._idl: _Idl | None = None
         self._outstanding: dict[int, tuple[_Transaction, int | None]] = {}
         self._sockets: dict[Any, tuple[int, int]] = {}  # socket -> (its number when registered, events)
         self._timer: asyncio.TimerHandle | None = None
         self.reconnects = 0
         self._connection: int | None = None
+        self._told: int | None = None
 
     def start(self) -> None:
         """Connect now, or whenever the server appears."""
         self._loop = asyncio.get_running_loop()
-        self._idl = _Idl(self._remote, self._columns, self._copy, self._probe_ms)
+        self._idl = _Idl(self._dial, self._columns, self._copy, self._probe_ms)
+        if self._dial.named:
+            self._looking = self._loop.create_task(self._look_up(self._idl), name="names of Northbound")
+        self._checking = self._loop.call_later(self._recheck, self._check_files)
         self._step()
 
     @property
@@ -204,8 +303,9 @@ class Engine:
     def close(self) -> None:
         """Hang up; transactions on their way may or may not have happened."""
         self._listen({})
-        if self._timer:
-            self._timer.cancel()
+        for one in (self._timer, self._checking, self._looking):
+            if one:
+                one.cancel()
         if self._idl:
             self._idl.disconnect()
             self._idl = None
@@ -241,11 +341,12 @@ class Engine:
             engine.run()
             self._arm(engine)
             self._count(engine)
+            self._tell(engine)
             self._copy.step(self._answers(engine), ready=engine.ready)
         except Exception:  # a server that breaks its own protocol must not end or occupy the loop
             log.debug("ovsdb: a message could not be handled", exc_info=True)
             engine.force_reconnect()
-            engine.last_id = str(uuid.UUID(int=0))  # what is here may have holes: everything anew, also from a raft
+            engine.last_id = _NO_ID  # what is here may have holes: everything anew, also from a raft
             self._listen({})
             self._soon(_BACKOFF_MS)
 
@@ -257,6 +358,30 @@ class Engine:
         if engine.connection != self._connection:
             self._connection = engine.connection
             self.reconnects += self._connection is not None
+
+    def _tell(self, engine: _Idl) -> None:
+        """Say it once when a connection has delivered everything."""
+        if engine.ready and self._told != engine.connection:
+            self._told = engine.connection
+            engine.session.patience_ms = _GREETING_MS
+            self._dial.stands(engine.session_name())
+
+    async def _look_up(self, engine: _Idl) -> None:
+        """Look names up for as long as there is no connection: who is connected has no need of addresses."""
+        while True:
+            if not engine.ready:
+                remotes = await self._dial.look_up()
+                if remotes:
+                    engine.session.take(remotes)
+                    self._soon(0)
+            await asyncio.sleep(_LOOK_S)
+
+    def _check_files(self) -> None:
+        """Take other certificates before the server would insist on them: at the next break it might be too late."""
+        self._checking = self._loop.call_later(self._recheck, self._check_files)
+        if self.ready and self._dial.renewed():
+            self._dial.detail = "is asked anew, with other certificates"
+            self.reconnect()
 
     def _answers(self, engine: _Idl) -> list[Reply]:
         answers = []

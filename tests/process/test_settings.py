@@ -12,7 +12,10 @@ from controller.process.settings import OPTIONS, Invalid, load
 from controller.reconcilers.settings import Tuning
 
 VALID: dict[str, tuple[str, object]] = {
-    "nb": ("tcp:10.0.0.1:6641,ssl:[fd00::1]:6641", ("tcp:10.0.0.1:6641", "ssl:[fd00::1]:6641")),
+    "nb": ("tcp:10.0.0.1:6641,tcp:[fd00::1]:6641", ("tcp:10.0.0.1:6641", "tcp:[fd00::1]:6641")),
+    "nb-key": ("/etc/tls/tls.key", Path("/etc/tls/tls.key")),
+    "nb-certificate": ("/etc/tls/tls.crt", Path("/etc/tls/tls.crt")),
+    "nb-ca": ("/etc/tls/ca.crt", Path("/etc/tls/ca.crt")),
     "kubeconfig": (__file__, Path(__file__)),
     "http-host": ("127.0.0.1", "127.0.0.1"),
     "http-port": ("0", 0),
@@ -37,6 +40,9 @@ VALID: dict[str, tuple[str, object]] = {
 }
 WRONG = {
     "nb": ("", "http:x", "tcp:host", "unix:/a,,bad"),
+    "nb-key": ("",),
+    "nb-certificate": ("",),
+    "nb-ca": ("",),
     "kubeconfig": ("nowhere/at/all",),
     "http-host": ("",),
     "http-port": ("-1", "65536", "x", "1.5"),
@@ -128,6 +134,10 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     [
         (("--lease-duration-s=10", "--renew-deadline-s=10"), "must be more than --renew-deadline-s"),
         (("--renew-deadline-s=10", "--retry-period-s=9"), "1.2 times"),
+        (
+            ("--nb=ssl:nb.example:6641", "--nb-ca=nowhere"),
+            "--nb-ca is 'nowhere': ssl: needs it, and there is no such file",
+        ),
         (("--request-limit-s=11",), "must not be more than --renew-deadline-s"),
     ],
 )

@@ -2,10 +2,8 @@ import asyncio
 import contextlib
 import gc
 import signal
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from random import Random
 
 import orjson
@@ -15,8 +13,6 @@ from controller.core.effects import DropPort, DropSwitch, NbEffect, PutPort, Put
 from controller.core.rows import PortRow
 from controller.ports import Conflict, Rejected, Unavailable
 from controller.wire.northbound import NorthboundWire
-from controller.wire.ovsdb import Tls
-from tests.cluster import binaries
 from tests.cluster.northbound import Northbound
 from tests.contract.worlds import Mirror, mirror, within
 
@@ -323,54 +319,6 @@ async def test_a_copy_kept_by_changes_equals_a_fresh_one(server: Northbound) -> 
             assert fresh.ports == seen.ports
             assert fresh.switches == seen.switches
             assert len(seen.ports) > 3
-
-
-def certificates(folder: Path) -> Tls:
-    made = Tls(folder / "key.pem", folder / "cert.pem", folder / "cert.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=keepip", "-days", "2",
-         "-keyout", str(made.key), "-out", str(made.certificate)],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    return made
-
-
-@pytest.fixture
-def tls_server(tmp_path: Path) -> Iterator[tuple[str, Tls]]:
-    tls = certificates(tmp_path)
-    programs = binaries.ovn()
-    database, log = tmp_path / "nb.db", tmp_path / "log"
-    subprocess.run([str(programs.tool), "create", str(database), str(programs.schema)], check=True, timeout=60)
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [str(programs.server), "--no-chdir", f"--unixctl={tmp_path}/ctl", "--remote=pssl:0:127.0.0.1",
-             f"--private-key={tls.key}", f"--certificate={tls.certificate}", f"--ca-cert={tls.authority}",
-             "-vconsole:info", str(database)],
-            stdout=output, stderr=output,
-        )  # fmt: skip
-    deadline = time.monotonic() + 10
-    while "listening on port" not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
-    number = next(line for line in log.read_text().splitlines() if "listening on port" in line).rsplit(" ", 1)[1]
-    yield f"ssl:127.0.0.1:{number}", tls
-    server.kill()
-    server.wait()
-
-
-async def test_tls_works_and_hides_no_bytes(tls_server: tuple[str, Tls]) -> None:
-    remote, tls = tls_server
-    wire = NorthboundWire(remote, tls=tls, timeout=20)
-    await wire.start()
-    async with mirror(wire) as seen:
-        await wire.commit((PutSwitch("sw"),))
-        rows = [port(f"p{n}", address="x" * 2000) for n in range(1000)]
-        answers = await asyncio.gather(*(wire.commit((PutPort(row),)) for row in rows))
-        await seen.shows(max(answers))
-        assert len(seen.ports) == 1000
-    await wire.close()
-    async with connected(remote) as (_, seen):
-        assert len(seen.ports) == 1000, "two megabytes that no selector announces piece by piece"
 
 
 def _specs(callers: int) -> list[tuple[str, str, str]]:

@@ -2,9 +2,10 @@
 
 import inspect
 
-from ovs import jsonrpc
+from ovs import jsonrpc, socket_util
 from ovs.db import idl
-from ovs.stream import Stream
+from ovs.reconnect import Reconnect
+from ovs.stream import SSLStream, Stream
 
 from controller.wire import ovsdb
 from controller.wire.tables import COLUMNS
@@ -30,6 +31,31 @@ def test_idl_starts_over_where_we_take_the_fence() -> None:
     assert parameters(idl.Idl.restart_fsm) == ["self"]
     source = inspect.getsource(idl.Idl.run)
     assert source.index("self._last_seqno = seqno") < source.index("self.restart_fsm()")
+
+
+def test_idl_judges_a_server_where_we_do() -> None:
+    assert parameters(idl.Idl._Idl__check_server_db) == ["self"]
+    source = inspect.getsource(idl.Idl)
+    assert source.count("self.__check_server_db()") == 2
+    assert "if database.index[0] < self._min_index:" in source
+
+
+def test_a_session_connects_in_one_place_and_says_how_each_try_ended() -> None:
+    source = inspect.getsource(jsonrpc.Session)
+    assert source.count("self.__connect()") == 1
+    assert source.count("stream.Stream.open(") == 1
+    assert parameters(jsonrpc.Session._Session__disconnect) == ["self"]
+    assert parameters(Reconnect.disconnected) == ["self", "now", "error"]
+    fresh = Reconnect(0)
+    assert isinstance(fresh.min_backoff, int)
+    assert isinstance(fresh.max_backoff, int)
+    assert fresh.state == Reconnect.Void
+
+
+def test_a_tls_stream_is_opened_and_read_as_ours_expects() -> None:
+    assert parameters(SSLStream.__init__) == ["self", "socket", "name", "status", "is_server"]
+    assert "self.socket.recv(n)" in inspect.getsource(Stream._recv)
+    assert parameters(socket_util.inet_connect_active) == ["sock", "address", "family", "dscp"]
 
 
 def test_idl_has_the_state_that_we_read() -> None:

@@ -1,7 +1,6 @@
 import asyncio
-import os
-import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,69 +11,8 @@ from controller.core.effects import DropPort, PutPort, PutSwitch
 from controller.core.rows import PortRow
 from controller.ports import PortError, Unavailable
 from controller.wire.northbound import NorthboundWire
-from tests.cluster import binaries
-from tests.cluster.children import Children, free_port
+from tests.cluster.raft import Raft
 from tests.contract.worlds import Mirror, mirror, within
-
-DATABASE = "OVN_Northbound"
-
-
-class Raft:
-    """Three ovsdb-servers that are one database."""
-
-    def __init__(self, folder: Path) -> None:
-        self._programs = binaries.ovn()
-        self._folder = folder
-        self._children = Children(folder)
-        self._raft = [f"tcp:127.0.0.1:{free_port()}" for _ in range(3)]
-        self.ports = [free_port() for _ in range(3)]
-        self._tool("create-cluster", self._file(0), str(self._programs.schema), self._raft[0])
-        for n in (1, 2):
-            self._tool("join-cluster", self._file(n), DATABASE, self._raft[n], self._raft[0])
-        for n, port in enumerate(self.ports):
-            command = (
-                self._programs.server, "--no-chdir", f"--unixctl={folder}/nb{n}.ctl", f"--remote=ptcp:{port}:127.0.0.1",
-                "-vconsole:info", self._file(n),
-            )  # fmt: skip
-            self._children.spawn(f"nb{n}", command, self._programs.environment)
-        self._children.wait_until(lambda: all(map(self._joined, range(3))), what="three members", names=("nb0",))
-
-    @property
-    def remote(self) -> str:
-        return ",".join(f"tcp:127.0.0.1:{port}" for port in self.ports)
-
-    def leader(self) -> int:
-        return next(n for n in range(3) if self._alive(n) and "Role: leader" in self._status(n))
-
-    def kill(self, number: int) -> None:
-        self._children.kill(f"nb{number}")
-
-    def restart(self, number: int) -> None:
-        self._children.restart(f"nb{number}")
-
-    def stop(self) -> None:
-        self._children.stop()
-
-    def _alive(self, number: int) -> bool:
-        return self._children.processes[f"nb{number}"].poll() is None
-
-    def _joined(self, number: int) -> bool:
-        return "Status: cluster member" in self._status(number)
-
-    def _file(self, number: int) -> str:
-        return str(self._folder / f"nb{number}.db")
-
-    def _status(self, number: int) -> str:
-        control = f"{self._folder}/nb{number}.ctl"
-        done = subprocess.run(
-            ["ovs-appctl", "-t", control, "cluster/status", DATABASE],
-            capture_output=True, text=True, check=False, timeout=10,
-            env={**os.environ, **self._programs.environment},
-        )  # fmt: skip
-        return done.stdout
-
-    def _tool(self, *args: str) -> None:
-        subprocess.run([str(self._programs.tool), *args], check=True, capture_output=True, timeout=20)
 
 
 @pytest.fixture
@@ -83,6 +21,19 @@ def raft() -> Iterator[Raft]:
         made = Raft(Path(folder))
         yield made
         made.stop()
+
+
+def leader_of(raft: Raft) -> int:
+    found = raft.leader()
+    assert found is not None
+    return found
+
+
+async def new_leader(raft: Raft, *, than: int) -> float:
+    """Wait until another one leads; when that was. Who was left out of the election may say the same for a while."""
+    while not any(map(raft.leads, raft.others(than))):  # noqa: ASYNC110 - servers have no event for it
+        await asyncio.sleep(0.02)
+    return time.monotonic()
 
 
 def put(name: str) -> PutPort:
@@ -127,7 +78,7 @@ async def test_work_goes_on_when_the_leader_dies_and_nothing_answered_is_lost(ra
         for round_ in range(2):
             tasks = [asyncio.ensure_future(wire.commit((put(f"{round_}-{n}"),))) for n in range(200)]
             await asyncio.sleep(0)
-            epoch, leader = wire.epoch, raft.leader()
+            epoch, leader = wire.epoch, leader_of(raft)
             raft.kill(leader)
             answers = await within(asyncio.gather(*tasks, return_exceptions=True))
             assert all(isinstance(a, int | PortError) for a in answers)
@@ -139,4 +90,47 @@ async def test_work_goes_on_when_the_leader_dies_and_nothing_answered_is_lost(ra
                 elif isinstance(answer, Unavailable) and not answer.unknown:
                     assert f"{round_}-{n}" not in seen.ports
             raft.restart(leader)
+    await wire.close()
+
+
+@pytest.mark.parametrize("fault", ["kill", "halt", "cut_off"])
+async def test_a_new_leader_is_found_soon(raft: Raft, fault: str) -> None:
+    """Killed, stopped with its connections open, or left in a minority: the client leaves it for the next leader."""
+    wire = NorthboundWire(raft.remote, timeout=3)
+    await wire.start()
+    async with mirror(wire) as seen:
+        await seen.shows(await wire.commit((PutSwitch("sw"),)))
+        epoch, leader = wire.epoch, leader_of(raft)
+        getattr(raft, fault)(leader)
+        began = await within(new_leader(raft, than=leader))
+        await seen.until(lambda m: m.epoch > epoch)
+        print(f"\n{fault}: followed {time.monotonic() - began:.2f} s after there was a new leader")
+        assert time.monotonic() - began < 15
+        await within(insist(wire, seen, "after"))
+        {"kill": raft.restart, "halt": raft.go_on, "cut_off": raft.join}[fault](leader)
+        await within(asyncio.to_thread(raft.await_members))
+        await within(insist(wire, seen, "at last"))
+        assert "at last" in raft.nbctl("lsp-list", "sw")
+    await wire.close()
+
+
+@pytest.mark.parametrize("way", ["backup", "copy"])
+async def test_an_older_database_is_followed_too(raft: Raft, way: str) -> None:
+    """Its count of changes is lower than what was seen: that of a new cluster at once, that of the old one soon."""
+    wire = NorthboundWire(raft.remote, timeout=3)
+    await wire.start()
+    async with mirror(wire) as seen:
+        await seen.shows(await wire.commit((PutSwitch("sw"), put("kept"), put("back"))))
+        older = await asyncio.to_thread(getattr(raft, way))
+        await seen.shows(await wire.commit((DropPort(seen.ports["back"]),)))
+        for n in range(60):
+            await seen.shows(await wire.commit((put(f"p{n}"),)))
+        epoch = wire.epoch
+        await asyncio.to_thread(raft.restore, older)
+        began = time.monotonic()
+        await seen.until(lambda m: m.epoch > epoch and "back" in m.ports)
+        print(f"\n{way}: followed {time.monotonic() - began:.2f} s after it was restored")
+        assert set(seen.ports) == {"kept", "back"}
+        await within(insist(wire, seen, "after"))
+        assert "after" in raft.nbctl("lsp-list", "sw")
     await wire.close()
