@@ -170,10 +170,10 @@ class Northbound(Protocol):
         """What the fence says now; None if there is none. What was read may be old: raise_fence() finds out."""
         ...
 
-    async def raise_fence(self, was: Fence | None, new: Fence) -> None:
+    async def raise_fence(self, was: Fence | None, new: Fence) -> int:
         """Make the fence say `new`, and from the answer on tie each commit of this client to it: see Fenced.
 
-        Raises Conflict if it does not say `was` (any more).
+        Answers the `seq` that shows all that was committed before. Raises Conflict if it does not say `was` (any more).
         """
         ...
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from controller.core.effects import Body
     from controller.core.objects import Lease, Seconds
 
+_LOOK_S: Final = 1.0  # who waits looks at least this often: a Lease that was given back is taken within two seconds
 _RELEASED: Final = 1  # leaseDurationSeconds of a released record, as client-go writes it: 0 is not valid
 
 
@@ -207,7 +208,8 @@ class LeaseMachine:
             self._term = self._next_term(lease)
         else:
             self._version = None
-            self._next = min(now + self._retry * jitter, self._sighting.ends(self._duration))
+            pause = min(self._retry, _LOOK_S) * jitter
+            self._next = min(now + pause, self._sighting.ends(self._duration))
 
     def answered(self, version: int, now: Seconds) -> None:
         """Take in that the write was done, and gave the Lease this version.

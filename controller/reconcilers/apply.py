@@ -6,7 +6,7 @@ The queue is the only retrier: every PortError goes up to the worker (house.md).
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from controller.core import occupants
 from controller.core.effects import (
@@ -29,7 +29,7 @@ from controller.core.objects import Pod
 from controller.ports import Conflict, Fenced, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from controller.core.effects import Effect, KubeEffect, NbEffect
     from controller.machines.barrier import Barrier
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from controller.reconcilers.keys import Key
     from controller.reconcilers.telemetry import Telemetry
 
+    InTerm: TypeAlias = Callable[[], Awaitable[None]]
 
 _IN_NORTHBOUND: Final = (PutPort, DropPort, PutSwitch, DropSwitch, PutAddressSet, DropAddressSet)
 
@@ -54,11 +55,16 @@ def steps(effects: tuple[Effect, ...]) -> Iterator[tuple[NbEffect, ...] | KubeEf
 class Applier:
     """Carries effects out and tells the barrier what was written, or that nobody knows."""
 
-    def __init__(self, world: World, barrier: Barrier[Key], telemetry: Telemetry) -> None:
-        self._world, self._barrier, self._telemetry = world, barrier, telemetry
+    def __init__(
+        self, world: World, barrier: Barrier[Key], telemetry: Telemetry, in_term: InTerm | None = None
+    ) -> None:
+        """`in_term` returns while we may write, which is asked right before each step."""
+        self._world, self._barrier, self._telemetry, self._in_term = world, barrier, telemetry, in_term
 
     async def apply(self, key: Key, step: tuple[NbEffect, ...] | KubeEffect | ConfirmGone) -> None:
         """Do one step; raises the PortError it met."""
+        if self._in_term is not None:
+            await self._in_term()
         match step:
             case tuple():
                 await self._commit(key, step)

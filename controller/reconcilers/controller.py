@@ -52,8 +52,11 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue(Backoff(base=0.05, cap=30.0))
         self.waiting: Waiting[Key] = Waiting()
         self.barrier: Barrier[Key] = Barrier()
-        self.recorder = Recorder(world.kube, world.clock, self.telemetry, self.tuning.identity)
+        self.leader = Leader(world, self.tuning)
+        in_term = self.leader.in_term
+        self.recorder = Recorder(world.kube, world.clock, self.telemetry, self.tuning.identity, in_term)
         self._wake = asyncio.Event()
+        self._rows = asyncio.Event()
         self._stopping = False
         self._heard: dict[Kind, Seconds] = dict.fromkeys(WATCHED, world.clock.now())
         self.worker = Worker(
@@ -67,9 +70,9 @@ class Controller:
             self.telemetry,
             self._wake,
             self._after_news,
+            in_term,
         )
         self.mirrors = Mirrors(world, self._see_objects, self._see_rows)
-        self.leader = Leader(world, self.tuning)
         self.guard = Guard(world, self.leader, self.worker.fenced)
         self.sweeper = Sweeper(
             world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self.telemetry, self._look_at
@@ -146,9 +149,12 @@ class Controller:
             task.cancel()
 
     async def _begin(self) -> None:
-        """Return when everything was read and nothing of an earlier term can be written to Northbound."""
+        """Return when all was read, with all that an earlier term ever writes to Northbound."""
         await self.mirrors.whole()
-        await self.guard.put_up()
+        last = await self.guard.put_up()
+        while self.picture.seq < last:
+            self._rows.clear()
+            await self._rows.wait()
 
     async def _resync(self) -> None:
         """Look at everything again, events or not: what no event will ever tell is found here (contract §7)."""
@@ -212,6 +218,7 @@ class Controller:
             self._enqueue(picture.see_switch(name, row), now)
         for name, before, after in picture.ports.apply_sets(rows.sets, whole=rows.whole):
             self._enqueue(picture.see_set(name, before, after), now)
+        self._rows.set()
         self._after_news(now)
 
     def _enqueue(self, found: Iterable[Key], now: Seconds) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from controller.core.effects import Tell
     from controller.core.objects import Seconds
     from controller.ports import Clock, Kube
+    from controller.reconcilers.apply import InTerm
     from controller.reconcilers.telemetry import Telemetry
 
 REPEAT_S: Final = 60.0
@@ -70,7 +71,11 @@ class Turns:
 class Recorder:
     """Sends Events at its own pace; remembers what it told whom, so that a waiting object is told once."""
 
-    def __init__(self, kube: Kube, clock: Clock, telemetry: Telemetry, identity: str) -> None:
+    def __init__(
+        self, kube: Kube, clock: Clock, telemetry: Telemetry, identity: str, in_term: InTerm | None = None
+    ) -> None:
+        """`in_term` returns while we may write."""
+        self._in_term = in_term
         self._kube, self._clock, self._telemetry, self._identity = kube, clock, telemetry, identity
         self._told: OrderedDict[tuple[str, str], tuple[str, Seconds]] = OrderedDict()
         self._later: dict[tuple[str, str], tuple[Seconds, Tell]] = {}  # what changed within the minute
@@ -153,6 +158,8 @@ class Recorder:
             return  # while it waited something newer was told for the same reason
         body = self._body(tell)
         for pause in _PAUSES_S:
+            if self._in_term is not None:
+                await self._in_term()
             self._sent(tell)  # it may be told although no answer comes
             try:
                 await self._kube.report(body)

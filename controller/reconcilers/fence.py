@@ -32,22 +32,22 @@ class Guard:
         self._world, self._leader, self._refused = world, leader, refused
         self.trouble = ""  # why the fence could not be raised, while it cannot
 
-    async def put_up(self) -> None:
-        """Raise the fence; returns when it says our term, and does not return for one who leads no more."""
+    async def put_up(self) -> int:
+        """Raise the fence, which whoever leads no more cannot; answers the seq that shows all that came before it."""
         northbound, clock = self._world.northbound, self._world.clock
         while True:
             self._refused.clear()
             try:
                 was = await northbound.fence()
                 await self._leader.confirmed()
-                await northbound.raise_fence(was, self._leader.term)
+                seq = await northbound.raise_fence(was, self._leader.term)
             except PortError as why:
                 self.trouble = str(why)
                 await clock.sleep(_PAUSE_S * clock.jitter())
             else:
                 self.trouble = ""
                 log.info("fence raised", term=dict(self._leader.term), over=None if was is None else dict(was))
-                return
+                return seq
 
     async def mend(self) -> None:
         """Raise it again whenever a transaction was refused: either we do not lead, or it was not us who changed it."""

@@ -51,6 +51,15 @@ class Leader:
         """Who held the Lease when it was last read."""
         return self._machine.holder
 
+    async def in_term(self) -> None:
+        """Return at once if we lead. If not, never: who asks is about to be cancelled, when everybody has noticed."""
+        if not self.leads():
+            await asyncio.Event().wait()
+
+    def leads(self) -> bool:
+        """True while our time has not run out."""
+        return self._machine.leading(self._world.clock.now())
+
     def stop(self) -> None:
         """Let acquire() end without the Lease."""
         self._stopping.set()
@@ -58,7 +67,7 @@ class Leader:
     async def try_now(self) -> None:
         """Take the Lease if it is free; two requests at most."""
         for _ in range(2):
-            if not self._machine.leading(self._world.clock.now()):
+            if not self.leads():
                 await self._turn(rest=False)
 
     async def stopped(self) -> None:
@@ -67,10 +76,10 @@ class Leader:
 
     async def acquire(self) -> bool:
         """Wait until we lead; False if stopped before. Afterwards `waited` tells whether it took any time."""
-        self.waited = not self._machine.leading(self._world.clock.now())
+        self.waited = not self.leads()
         if self.waited:
             self._machine.stood_down()
-        while not self._machine.leading(self._world.clock.now()):
+        while not self.leads():
             if self._stopping.is_set():
                 return False
             await self._turn()
@@ -85,7 +94,7 @@ class Leader:
                 await asyncio.wait(
                     {turn, work}, timeout=max(0.0, self._machine.until - now), return_when="FIRST_COMPLETED"
                 )
-                if self._asking and self._machine.leading(self._world.clock.now()):
+                if self._asking and self.leads():
                     await asyncio.wait({turn}, timeout=_LAST_WORD_S)  # so that the Lease can be given back
             finally:
                 if not turn.done():
@@ -93,7 +102,7 @@ class Leader:
                     self._machine.failed(self._world.clock.now())
             if turn.done() and not turn.cancelled():
                 turn.result()
-            if not self._machine.leading(self._world.clock.now()):
+            if not self.leads():
                 raise Deposed
 
     async def confirmed(self) -> None:
@@ -140,7 +149,7 @@ class Leader:
 
     async def _nap(self, seconds: float) -> None:
         """Wait, but not once stop() was called; a leader waits all the same: its work is being drained."""
-        event = self._hurry if self._machine.leading(self._world.clock.now()) else self._stopping
+        event = self._hurry if self.leads() else self._stopping
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()

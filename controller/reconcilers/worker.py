@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from controller.machines.waiting import Waiting
     from controller.machines.workqueue import Taken, WorkQueue
     from controller.ports import World
+    from controller.reconcilers.apply import InTerm
     from controller.reconcilers.events import Recorder
     from controller.reconcilers.keys import Key
     from controller.reconcilers.picture import Picture
@@ -57,6 +58,7 @@ class Worker:
         telemetry: Telemetry,
         wake: asyncio.Event,
         news: Callable[[Seconds], None],
+        in_term: InTerm,
     ) -> None:
         self.world, self.tuning, self.picture, self.queue = world, tuning, picture, queue
         self.waiting, self.barrier, self.recorder, self.telemetry = waiting, barrier, recorder, telemetry
@@ -75,7 +77,7 @@ class Worker:
             sweeps=True,
         )
         self.status_due: dict[Key, Seconds] = {}
-        self._applier = Applier(world, barrier, telemetry)
+        self._applier = Applier(world, barrier, telemetry, in_term)
         self._wake, self._after_news = wake, news
         self._under_way = 0
         self._stopping = False

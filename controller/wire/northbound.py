@@ -134,11 +134,12 @@ class NorthboundWire:
         """See ports.Northbound.fence."""
         return fence_of(await self._line.ask(read_fence()))
 
-    async def raise_fence(self, was: Fence | None, new: Fence) -> None:
+    async def raise_fence(self, was: Fence | None, new: Fence) -> int:
         """See ports.Northbound.raise_fence."""
         line = self._line
         await line.ask(move_fence(was, new))
         line.fence = new
+        return self._showing()
 
     @property
     def _line(self) -> Commits:

@@ -415,7 +415,7 @@ async def nothing_is_written_behind_a_fence_that_is_not_ours(world: World, poke:
         inside, taken = poke.name("inside"), poke.name("outside")
         await commit(world, seen, put(inside, sw))
         kept = seen.ports[inside]
-        for found in (THEIRS, (("term", "6"),), (), None):
+        for number, found in enumerate((THEIRS, (("term", "6"),), (), None)):
             await poke.put_fence(found)
             answers = await asyncio.gather(
                 northbound.commit((PutSwitch(poke.name("late")), put(taken, sw))),
@@ -425,9 +425,11 @@ async def nothing_is_written_behind_a_fence_that_is_not_ours(world: World, poke:
             )
             assert [type(answer) for answer in answers] == [Fenced] * 3
             assert await northbound.fence() == found
-            await northbound.raise_fence(found, OURS)
+            await poke.relabel_port(inside, kept_ids := {**dict(kept.external_ids), "seen": str(number)})
+            await seen.shows(await northbound.raise_fence(found, OURS))
+            assert dict(seen.ports[inside].external_ids) == kept_ids, "what came before the fence is shown with it"
             await commit(world, seen, PutSwitch(poke.name("after")))
-            assert seen.ports[inside] == kept
+            kept = seen.ports[inside]
             assert taken not in seen.ports
 
 

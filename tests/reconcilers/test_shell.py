@@ -367,6 +367,25 @@ def test_a_leader_that_cannot_renew_stops_before_another_begins() -> None:
     live(story)
 
 
+def test_who_wakes_up_after_its_term_writes_nothing() -> None:
+    """A stopped process goes on in the middle, and finds out that its time was up only a moment later."""
+
+    async def story(universe: SimWorld) -> None:
+        one = leader(universe.world, "a")
+        assert await one.acquire()
+        await one.in_term()
+        applier = Applier(universe.world, Barrier(), Telemetry(), one.in_term)
+        await asyncio.sleep(Tuning().renew_deadline_s)
+        writes = universe.writes
+        late = asyncio.create_task(applier.apply(KEY, CREATE))
+        await asyncio.sleep(60)
+        assert not late.done()
+        assert universe.writes == writes
+        late.cancel()
+
+    live(story)
+
+
 def test_a_stopped_candidate_gives_up_waiting() -> None:
     """Nothing is left under way."""
 

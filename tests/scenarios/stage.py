@@ -334,15 +334,15 @@ class Metrics:
 class Keeper:
     """The controller as its own process with its own least-privilege token; dies with the cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster, name: str = "controller") -> None:
+        self._cluster, self.name = cluster, name
         self._flags: tuple[str, ...] = ()
         self._url = ""
 
     @property
     def runs(self) -> bool:
         """True while the process lives."""
-        child = self._cluster.processes.get("controller")
+        child = self._cluster.processes.get(self.name)
         return child is not None and child.poll() is None
 
     @property
@@ -357,26 +357,35 @@ class Keeper:
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
         where = ("--http-host=127.0.0.1", f"--http-port={port}")
-        self._cluster.spawn("controller", controller_command(self._cluster, *where, *SHORT_LEASE, *flags))
+        self._cluster.spawn(self.name, controller_command(self._cluster, *where, *SHORT_LEASE, *flags))
         if wait:
             self.ready()
+
+    @property
+    def leads(self) -> bool:
+        """True if it says that it leads."""
+        return self.metrics().total("leader_election_master_status") == 1
 
     def ready(self, seconds: float = 30.0) -> None:
         """Wait until it leads and says that it can work."""
 
         def look() -> bool:
             assert self.runs, f"the controller has ended:\n{self.tail()}"
-            return self.page("/readyz") == "ok\n" and self.metrics().total("leader_election_master_status") == 1
+            return self.page("/readyz") == "ok\n" and self.leads
 
         eventually("the controller is ready", look, seconds=seconds)
 
+    def warm(self, seconds: float = 30.0) -> None:
+        """Wait until it has read everything, leader or not."""
+        eventually(f"{self.name} is warm", lambda: self.page("/readyz") == "ok\n", seconds=seconds)
+
     def kill(self) -> None:
         """End it as a crash does."""
-        self._cluster.kill("controller", signal.SIGKILL)
+        self._cluster.kill(self.name, signal.SIGKILL)
 
     def stop(self, seconds: float = 15.0) -> int:
         """End it as Kubernetes does; its exit code."""
-        child = self._cluster.processes["controller"]
+        child = self._cluster.processes[self.name]
         if child.poll() is None:
             child.send_signal(signal.SIGTERM)
         return child.wait(seconds)
@@ -426,11 +435,11 @@ class Keeper:
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
-        return "\n".join(self._cluster.log("controller").read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self._cluster.log(self.name).read_text(errors="replace").splitlines()[-lines:])
 
     def log(self) -> list[Object]:
         """Its log of this session, line by line."""
-        lines = self._cluster.log("controller").read_text(errors="replace").splitlines()
+        lines = self._cluster.log(self.name).read_text(errors="replace").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 

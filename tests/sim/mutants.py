@@ -269,7 +269,7 @@ MUTANTS: Final[dict[str, Patch]] = {
     # the shell
     "a promise is not put into the ledger": swap(Picture, "promise", lambda *_: None),
     "a new leader works before it has read anew": swap(Mirrors, "start", _start_once(_truth["start"])),
-    "a deposed leader goes on": swap(Leader, "hold", _never_deposed),
+    "a deposed leader goes on": both(swap(Leader, "hold", _never_deposed), swap(Leader, "leads", lambda _: True)),
     "Northbound has no fence": swap(Database, "_guard", lambda *_: None),
     "a fence that somebody changed stays as it is": swap(Guard, "mend", _without_mending),
     "a grant is learnt from the watch alone": swap(Picture, "remember", lambda *_: None),

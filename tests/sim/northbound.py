@@ -74,11 +74,11 @@ class Database:
         return self.seq
 
     def raise_fence(self, was: Fence | None, new: Fence) -> int:
-        """Change the fence, which no Rows tells."""
+        """Change the fence, which no Rows tells; answers the number of the last transaction."""
         if self.fence != was:
             raise Conflict(f"the fence says {self.fence}, not {was}")
         self.fence = new
-        return self.seq
+        return self.log[-1].seq if self.log else 0
 
     def _guard(self, fence: Fence | None) -> None:
         if fence not in {None, self.fence}:
@@ -264,11 +264,12 @@ class SimNorthbound(Northbound):
         says: Fence | None = await self._ask(lambda: self._database.fence)
         return says
 
-    async def raise_fence(self, was: Fence | None, new: Fence) -> None:
+    async def raise_fence(self, was: Fence | None, new: Fence) -> int:
         """Compare and swap."""
         self._traffic.sent("transact", self._process, "Northbound", ("", "the fence"), ())
-        await self._ask(lambda: self._database.raise_fence(was, new))
+        seq: int = await self._ask(lambda: self._database.raise_fence(was, new))
         self._fence = new
+        return seq
 
     async def _ask(self, act: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
