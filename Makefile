@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios chaos bench load \
+.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios ha chaos bench load \
 	coldstart clean
 
 PYTHON ?= python3
@@ -59,6 +59,9 @@ contract: tools ## one suite against the simulated world and the real servers
 
 scenarios: tools ## stories on the real cluster
 	$(PY) -m pytest -q tests/scenarios tests/load
+
+ha: tools ## the leader killed 20 times during churn, each take-over timed
+	KEEPIP_HA_KILLS=20 $(PY) -m pytest -q tests/scenarios/test_ha.py
 
 chaos: tools ## five minutes of scaling in a tight subnet, the controller killed every 20 s
 	KEEPIP_CHAOS_SECONDS=300 $(PY) -m pytest -q tests/scenarios/test_chaos.py

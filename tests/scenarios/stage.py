@@ -390,10 +390,10 @@ class Keeper:
             child.send_signal(signal.SIGTERM)
         return child.wait(seconds)
 
-    def again(self, *flags: str) -> None:
+    def again(self, *flags: str, wait: bool = True) -> None:
         """Stop it and start it with other flags."""
         assert self.stop() == 0, self.tail()
-        self.start(*flags)
+        self.start(*flags, wait=wait)
 
     def page(self, path: str) -> str | None:
         """What it says there, None if it does not answer."""
