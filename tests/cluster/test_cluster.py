@@ -159,8 +159,8 @@ def test_everything_applies_beside_kube_ovn(cluster: Cluster) -> None:
         other.kubectl("apply", "-f", "-", input=yaml.safe_dump(theirs))
         other.kubectl("wait", "--for=condition=Established", "crd/ips.kubeovn.io", "--timeout=20s")
         other.kubectl("create", "-f", "-", input=ip("pod-a.space", podName="pod-a", namespace="space"))
-        other.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(MANIFESTS / "default"))
-        other.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(MANIFESTS / "default"))
+        other.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(MANIFESTS / "manage"))
+        other.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(MANIFESTS / "manage"))
         assert "pod-a.space" in other.kubectl("get", "ip")
 
 

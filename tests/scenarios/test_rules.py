@@ -230,7 +230,7 @@ def test_kustomize_ships_the_same_rules_and_a_monitor_that_finds_the_service() -
     folder = str(rules.FILE.parent)
     done = subprocess.run((kubectl, "kustomize", folder), capture_output=True, text=True, timeout=60, check=True)
     monitor, shipped = sorted(yaml.safe_load_all(done.stdout), key=lambda one: len(one["spec"]))[::-1]
-    service = yaml.safe_load((MANIFESTS / "default" / "service.yaml").read_text())
+    service = yaml.safe_load((MANIFESTS / "base" / "service.yaml").read_text())
 
     assert (shipped["kind"], shipped["spec"]["groups"]) == ("PrometheusRule", rules.groups())
     assert monitor["kind"] == "ServiceMonitor"
