@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import cluster
+from tests.scenarios.crowd import THREADS
 from tests.scenarios.stage import Api, Keeper, Stage
 
 __all__ = ["cluster"]
@@ -45,3 +47,10 @@ def stage(cluster: Cluster, api: Api, keeper: Keeper) -> Iterator[Stage]:
     seen = keeper.metrics()
     assert seen.bugs == 0, keeper.tail(30)
     assert seen.denied == 0, keeper.tail(30)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """The users' threads."""
+    with ThreadPoolExecutor(THREADS) as made:
+        yield made

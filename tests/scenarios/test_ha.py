@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
+from tests.scenarios.crowd import THREADS, Crowd
 from tests.scenarios.stage import Keeper, Object, Stage, eventually, ports
-from tests.scenarios.test_crash import THREADS, Crowd
 
 KILLS: Final = int(os.environ.get("KEEPIP_HA_KILLS", "3"))
 EACH: Final = 40  # reservations and pods of the churn for each kill
