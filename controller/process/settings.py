@@ -127,6 +127,13 @@ def _text(text: str) -> str:
     return text
 
 
+def _lease(text: str) -> str:
+    if text and not all(text.partition("/")):
+        msg = "must be namespace/name, or empty"
+        raise ValueError(msg)
+    return text
+
+
 _T = Tuning()
 OPTIONS: Final = (
     _Option("nb", "unix:/run/ovn/ovnnb_db.sock", "OVN Northbound, one or more remotes with commas", _remotes),
@@ -168,6 +175,12 @@ OPTIONS: Final = (
     _Option("identity", "", "holder of the Lease; empty: POD_NAME, else the host's name, and the process", str),
     _Option("lease-namespace", _T.lease_namespace, "namespace of the Lease", _text),
     _Option("lease-name", _T.lease_name, "name of the Lease", _text),
+    _Option(
+        "kube-ovn-lease",
+        _T.kube_ovn_lease,
+        "namespace/name of the Lease of Kube-OVN's controller: nothing is managed while it is live; empty: never mind",
+        _lease,
+    ),
     _Option("lease-duration-s", f"{_T.lease_duration_s:g}", "a silent leader is replaced after this", _number(1, 300)),
     _Option(
         "renew-deadline-s", f"{_T.renew_deadline_s:g}", "a leader that cannot renew stops by then", _number(0.5, 300)

@@ -24,13 +24,14 @@ from controller.reconcilers.leader import Deposed, Leader
 from controller.reconcilers.mirrors import WATCHED, Mirrors
 from controller.reconcilers.nics import takes_part
 from controller.reconcilers.picture import Picture
+from controller.reconcilers.rival import Displaced, Rival
 from controller.reconcilers.settings import Tuning
 from controller.reconcilers.sweeper import Sweeper
 from controller.reconcilers.telemetry import Telemetry
 from controller.reconcilers.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Coroutine, Iterable, Iterator
     from typing import Any
 
     from controller.core.objects import Seconds
@@ -53,6 +54,7 @@ class Controller:
         self.waiting: Waiting[Key] = Waiting()
         self.barrier: Barrier[Key] = Barrier()
         self.leader = Leader(world, self.tuning)
+        self.rival = Rival(world, self.tuning)
         in_term = self.leader.in_term
         self.recorder = Recorder(world.kube, world.clock, self.telemetry, self.tuning.identity, in_term)
         self._wake = asyncio.Event()
@@ -83,6 +85,8 @@ class Controller:
     def troubles(self) -> list[str]:
         """Why it cannot do its work now, a sentence each; empty when it can (contract §9, readiness)."""
         found = [f"{source} not read yet" for source, synced in self.picture.sources() if not synced]
+        if self.rival.trouble:
+            found.append(self.rival.trouble)
         if self.leader.trouble:
             found.append(f"API server: {self.leader.trouble}")
         if self.guard.trouble:
@@ -99,13 +103,18 @@ class Controller:
     async def run(self) -> None:
         """Run until cancelled, or until stop() has drained what was under way."""
         async with asyncio.TaskGroup() as group:
-            await self.leader.try_now()  # a free Lease is taken before anything is read: then one read is enough
+            await self.rival.look()
+            looking = group.create_task(self.rival.run(), name="rival")
+            if self.rival.live is False:
+                await self.leader.try_now()  # a free Lease is taken before anything is read: then one read is enough
             while not self._stopping:
                 self.mirrors.start(group)
+                await self._unless_stopped(self.rival.gone())
                 if not await self.leader.acquire():
                     break
                 await self._term(group)
             self.mirrors.stop()
+            looking.cancel()
 
     def stop(self) -> None:
         """Take no more keys; run() ends when those under way are done and the lease is given back."""
@@ -121,7 +130,11 @@ class Controller:
         log.info("leading", identity=self.tuning.identity)
         try:
             async with asyncio.TaskGroup() as group:
+                coming = group.create_task(self.rival.comes(), name="rival")
                 await self.leader.hold(group.create_task(self._work(group), name="work"))
+                coming.cancel()
+        except* Displaced:
+            log.warning("lease given back", identity=self.tuning.identity)
         except* Deposed:
             log.warning("lease lost", identity=self.tuning.identity)
         finally:
@@ -131,16 +144,9 @@ class Controller:
 
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Work until stopped; a lost lease cancels this and everything else that could still write."""
-        begun = asyncio.ensure_future(self._begin())
-        stopped = asyncio.ensure_future(self.leader.stopped())
-        try:
-            await asyncio.wait({begun, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            begun.cancel()
-            stopped.cancel()
+        await self._unless_stopped(self._begin())
         if self._stopping:
             return
-        begun.result()
         self._look_at_everything()  # what an earlier term left half done has no event
         sides = (self.recorder.run(), self._resync(), self.sweeper.run(), self.guard.mend())
         tasks = [group.create_task(side, name="side") for side in sides]
@@ -148,8 +154,20 @@ class Controller:
         for task in tasks:
             task.cancel()
 
+    async def _unless_stopped(self, wanted: Coroutine[Any, Any, None]) -> None:
+        """Wait for it, or until stop()."""
+        one, stopped = asyncio.ensure_future(wanted), asyncio.ensure_future(self.leader.stopped())
+        try:
+            await asyncio.wait({one, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            one.cancel()
+            stopped.cancel()
+        if one.done():
+            one.result()
+
     async def _begin(self) -> None:
         """Return when all was read, with all that an earlier term ever writes to Northbound."""
+        await self.rival.surely_gone()
         await self.mirrors.whole()
         last = await self.guard.put_up()
         while self.picture.seq < last:

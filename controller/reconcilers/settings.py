@@ -23,6 +23,7 @@ class Tuning:
     enable_live_migration_optimize: bool = True
     lease_namespace: str = "keepip-system"
     lease_name: str = "keepip"
+    kube_ovn_lease: str = "kube-system/kube-ovn-controller"  # nothing is managed while it is live
     lease_duration_s: float = 15.0
     renew_deadline_s: float = 10.0
     retry_period_s: float = 2.0

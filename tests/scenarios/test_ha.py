@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
 
 from tests.scenarios.crowd import THREADS, Crowd
-from tests.scenarios.stage import Keeper, Object, Stage, eventually, ports
+from tests.scenarios.stage import Answered, Keeper, Object, Stage, eventually, ports
 
 KILLS: Final = int(os.environ.get("KEEPIP_HA_KILLS", "3"))
 EACH: Final = 40  # reservations and pods of the churn for each kill
@@ -21,6 +24,7 @@ USUAL: Final = ("--lease-duration-s=15", "--renew-deadline-s=10", "--retry-perio
 LEASE_S: Final = 4.0  # what SHORT_LEASE says
 MORE_S: Final = 20.0  # for slow machines; what was measured is printed
 KINDS: Final = ("ip", "subnet", "pod", "event")  # what a controller writes to
+RIVALS: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 FENCE: Final = ("--columns=external_ids", "list", "HA_Chassis_Group", "keepip")
 
 Say = Callable[[str], None]
@@ -197,3 +201,75 @@ def test_a_leader_that_was_stopped_changes_nothing_when_it_goes_on(pair: Pair, s
     leaving, coming = pair.leader()
     pair.send(leaving, signal.SIGTERM)
     pair.takes_over(coming, time.monotonic())
+
+
+class Kubeovn:
+    """Kube-OVN's controller, as far as its Lease shows it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.api = stage, stage.api
+        meta = {"name": "kube-ovn-controller"}
+        self.api.ask("POST", RIVALS, {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta})
+
+    def write(self, holder: str) -> None:
+        """Renew it, or give it back."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": 3, "renewTime": now}
+        self.api.ask("PATCH", f"{RIVALS}/kube-ovn-controller", {"spec": spec}, "application/merge-patch+json")
+
+    @contextmanager
+    def lives(self) -> Iterator[None]:
+        """While inside it renews; afterwards it is silent."""
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(0.5):
+                self.write("kube-ovn-a")
+
+        self.write("kube-ovn-a")
+        renewing = threading.Thread(target=renew)
+        renewing.start()
+        try:
+            yield
+        finally:
+            over.set()
+            renewing.join()
+
+    def managed(self) -> bool:
+        """True if our controller says, in all three places, that this one manages the cluster."""
+        keeper = self.stage.keeper
+        assert keeper.page("/readyz") == (
+            "Kube-OVN's controller kube-ovn-a manages this cluster: Lease kube-system/kube-ovn-controller is live\n"
+        )
+        assert keeper.metrics().total("keepip_kube_ovn_live") == 1
+        assert not keeper.leads
+        return any("nothing is managed" in line["msg"] for line in keeper.log())
+
+
+@pytest.fixture
+def kubeovn(stage: Stage) -> Iterator[Kubeovn]:
+    """Its Lease, which nobody holds."""
+    yield Kubeovn(stage)
+    with suppress(Answered):
+        stage.api.ask("DELETE", f"{RIVALS}/kube-ovn-controller")
+
+
+def test_beside_a_live_controller_of_kube_ovn_nothing_is_managed(stage: Stage, kubeovn: Kubeovn) -> None:
+    """It stops when that one comes alive, begins nothing beside it, and goes on when it is dead or has given up."""
+    net = stage.net()
+    with kubeovn.lives():
+        eventually("it has stopped", kubeovn.managed)
+        name = stage.reserve(f"{stage.tag}-wait", net)["metadata"]["name"]
+        stage.keeper.again(wait=False)
+        eventually("it has not begun", kubeovn.managed)
+        untouched = stage.api.get("ip", name)
+        assert untouched["metadata"]["generation"] == 1
+        assert "status" not in untouched
+    stage.until("ip", name, "Ready", "True", "Reserved")
+    with kubeovn.lives():
+        eventually("it has stopped again", kubeovn.managed)
+        name = stage.reserve(f"{stage.tag}-soon", net)["metadata"]["name"]
+        assert stage.api.get("ip", name)["metadata"]["generation"] == 1
+    kubeovn.write("")
+    stage.until("ip", name, "Ready", "True", "Reserved")
+    stage.keeper.ready()
