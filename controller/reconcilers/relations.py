@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from controller.core import naming
@@ -25,9 +26,16 @@ def alike(old: Subnet | Pool | None, new: Subnet | Pool | None) -> bool:
 
 
 def owners_of_ip(ip: Ip) -> Iterator[naming.Owner]:
-    """Who the IP says it is for; by its fields, which decide, not by its name (which may be anything)."""
-    if ip.spec.namespace and ip.spec.pod_name:
-        yield naming.Owner(ip.spec.namespace, ip.spec.pod_name)
+    """Who the IP says it is for, by its fields; where those of a pod's IP were edited, also the one that it was for.
+
+    That one has to let it go. A pod's name may have dots, and then nobody but release() can tell who it was.
+    """
+    told = naming.Owner(ip.spec.namespace, ip.spec.pod_name)
+    if all(told):
+        yield told
+    ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and ip.metadata.ours
+    if ordinary and not naming.is_port_of(ip.metadata.name, told):
+        yield from islice(naming.owners_by_name(ip.metadata.name), 1)
 
 
 def vm_of_migration(migration: Migration) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from controller.core.decisions.pod import decide
 from controller.core.decisions.retention import MachineOwner, MachineState, Pods, SetOwner, SetState, Template
 from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, PutPort
 from controller.core.objects import Ip, Kind, Meta, Pod, PodSpec, PodStatus
+from controller.reconcilers import relations
 from tests.core.worlds import GRANTED, NOW, ORDINARY, granted_ip, held_by, make_row, names, pod_view, told
 
 WEB = naming.Owner("default", "web-1")
@@ -49,6 +50,19 @@ def test_an_owner_that_is_gone_frees_both_and_says_why() -> None:
     assert names(decision) == ["ConfirmGone", "DropPort", "DeleteIP"]
     (deleted,) = (e for e in decision.effects if isinstance(e, Delete))
     assert deleted.why == "owner_gone"
+
+
+def test_an_ip_whose_fields_were_edited_is_let_go_of_by_whom_its_name_tells() -> None:
+    """Seed 712: the port was dropped, the deletion got lost, and then nothing led from the IP to its owner."""
+    name = "p2.default.net1.default.ovn"
+    edited = an_ip("", name=name, namespace="other")
+    decision = decide(pod_view(owner=naming.Owner("default", "p2"), held=(held_by(edited, port=name),)), NOW)
+    asked = {(e.namespace, e.name) for e in decision.effects if isinstance(e, ConfirmGone)}
+
+    assert asked >= {("net1", "p2.default"), ("default", "p2.default.net1"), ("ovn", "p2.default.net1.default")}
+    assert names(decision)[-1] == "DeleteIP"
+    assert list(relations.owners_of_ip(edited)) == [("other", "p2"), ("default", "p2")]
+    assert list(relations.owners_of_ip(an_ip("", name=name))) == [("default", "p2")]
 
 
 def test_a_reservation_outlives_its_owner_and_its_port_does_not() -> None:

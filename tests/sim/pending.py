@@ -185,6 +185,8 @@ class Judge:
         if not row.ours or any(allocated(pod) for pod in self.oracle.pods_of(name)):
             return
         ip = self.store.get(Kind.IP, "", name)
+        if ip is not None and (spec(ip).get("podType") or "") not in ("", "StatefulSet", "VirtualMachine"):
+            return  # edited where no status tells what it was: nobody can tell whose it is, so it stays
         if ip is not None and self.owners.keeps(ip):
             told = len(self.oracle.pods_of(name)) <= 1  # of several without their migration nobody can tell
             if told and row.options and spec(ip).get("podType") == "VirtualMachine" and self._moves(row):

@@ -57,11 +57,19 @@ def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     # By name, which nobody can edit: an IP whose spec was edited to name us is still another's.
     if held.ip is not None and naming.is_port_of(held.port, owner) and _ends(held, held.ip):
         meta = held.ip.metadata
+        effects += _others_gone(owner, held.ip)
         effects.append(Delete(Kind.IP, "", held.port, meta.uid, meta.resource_version, why=cause))
     if any(not isinstance(e, Withdraw) for e in effects):
         whose = [_not_of_a_vip(owner, e.row) for e in effects if isinstance(e, DropPort) and grounds.vips]
         return [*_proofs(tenure, cause, grounds), *(proof for one in whose for proof in one), *effects]
     return effects
+
+
+def _others_gone(owner: naming.Owner, ip: Ip) -> list[ConfirmGone]:
+    """Whose an IP is whose fields were edited, its name tells, but not where a pod's name ends: see naming.py."""
+    if (ip.spec.namespace, ip.spec.pod_name) == owner:
+        return []
+    return [ConfirmGone(*other) for other in naming.owners_by_name(ip.metadata.name) if other != owner]
 
 
 def _not_of_a_vip(owner: naming.Owner, row: PortRow) -> list[ConfirmGone]:
