@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections import deque
 from contextlib import asynccontextmanager
@@ -245,5 +246,6 @@ class Run:
         result.readings = list(self._scraper.readings)
         result.facts["requests refused"] = f"{len(self._refusals)}" + "".join(f"; {one}" for one in self._refusals[:3])
         result.facts["throttled by the server"] = f"{self._api.throttled}"
+        result.facts["load average at the end"] = f"{os.getloadavg()[0]:.1f}"
         if peak := max((one.rss for one in result.readings if one.rss is not None), default=0.0):
             result.facts["controller's memory, highest"] = f"{peak:.0f} MB"
