@@ -59,7 +59,7 @@ class Controller:
         self.recorder = Recorder(world.kube, world.clock, self.telemetry, self.tuning.identity, in_term)
         self._wake = asyncio.Event()
         self._rows = asyncio.Event()
-        self._stopping = False
+        self._stopping = self._all_read = False
         self._heard: dict[Kind, Seconds] = dict.fromkeys(WATCHED, world.clock.now())
         self.worker = Worker(
             world,
@@ -148,6 +148,7 @@ class Controller:
         if self._stopping:
             return
         self._look_at_everything()  # what an earlier term left half done has no event
+        self._put_first_who_waits()
         sides = (self.recorder.run(), self._resync(), self.sweeper.run(), self.guard.mend())
         tasks = [group.create_task(side, name="side") for side in sides]
         await self.worker.run(group)
@@ -185,6 +186,17 @@ class Controller:
         now = self.world.clock.now()
         for key in self._everything():
             self.queue.add(key, now, Lane.LOW)
+        self._wake.set()
+
+    def _put_first_who_waits(self) -> None:
+        """Who needs an address is not behind all those who have one: nobody could tell before all was read."""
+        if self._all_read:
+            return
+        self._all_read = True
+        now, picture = self.world.clock.now(), self.picture
+        for key in self._everything():
+            if key.kind != keys.POD or picture.pods.by("owner", (key.namespace, key.name)):
+                self._enqueue((key,), now)
         self._wake.set()
 
     def _look_at(self, key: Key) -> None:
@@ -244,7 +256,7 @@ class Controller:
             if key.kind in _COUNTED:  # the echo of its own write, too: never more often than it may be
                 self.worker.book_status(key, now)
                 continue
-            lane, flow = self._urgency(key)
+            lane, flow = self._urgency(key) if self._all_read else (Lane.LOW, "")
             self.queue.add(key, now, lane, flow)
 
     def _urgency(self, key: Key) -> tuple[Lane, str]:
