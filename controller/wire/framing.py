@@ -7,9 +7,10 @@ sent, which corrupts non-ASCII output (pitfall 8): here the output is bytes.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import orjson
@@ -33,7 +34,15 @@ class _Dump(msgspec.Struct, frozen=True):
     result: tuple[bool, str, dict[str, dict[str, msgspec.Raw]]]
 
 
+class _Update(msgspec.Struct, frozen=True):
+    """A notice of a transaction, its rows unread: one that restores a database has all of them."""
+
+    method: Literal["update3"]
+    params: tuple[Any, str, dict[str, dict[str, msgspec.Raw]]]
+
+
 _DUMP: Final = msgspec.json.Decoder(_Dump)
+_UPDATE: Final = msgspec.json.Decoder(_Update)
 
 
 class Framer:
@@ -145,9 +154,11 @@ class FastConnection(jsonrpc.Connection):  # type: ignore[misc]
 
 
 def _dump(frame: bytearray) -> Any:
-    """Read a big message if it is a dump; None for any other."""
-    try:
+    """Read a big message if it is all rows; None for any other."""
+    with contextlib.suppress(msgspec.DecodeError):
         dump = _DUMP.decode(frame)
-    except msgspec.DecodeError:
-        return None
-    return jsonrpc.Message.create_reply(list(dump.result), dump.id)
+        return jsonrpc.Message.create_reply(list(dump.result), dump.id)
+    with contextlib.suppress(msgspec.DecodeError):
+        update = _UPDATE.decode(frame)
+        return jsonrpc.Message.create_notify(update.method, list(update.params))
+    return None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from controller.ports import Fence
     from controller.wire.dial import Resolve, Tell
 
-_DIGEST: Final = 2000  # rows of the first dump that are read before others get a turn: about 20 ms
+_DIGEST: Final = 2000  # rows of a dump or of one transaction that are read before others get a turn: about 20 ms
 
 
 class NorthboundWire:
@@ -63,6 +63,7 @@ class NorthboundWire:
         self._dump: deque[tuple[str, Iterator[tuple[str, Any]]]] = deque()
         self._commits: Commits | None = None
         self._collecting = False
+        self._replies: list[Reply] = []  # not told yet: their rows come first
         self._seq = self._epoch = 0
         self._whole = False
         self._news = asyncio.Event()
@@ -163,10 +164,14 @@ class NorthboundWire:
         """Bring the copy up to date, then answer: a caller never hears of a commit before rows() can show it."""
         if self._commits is None or self._closed:
             return
+        self._replies += replies
         if self._commits.open:
-            self._digest(None)
+            if not self._digest(_DIGEST if ready else None):
+                self._engine.again()
+                return
             self._announce()
-        for reply in replies:
+        answered, self._replies = self._replies, []
+        for reply in answered:
             self._commits.settle(reply)
         if not ready:
             self._commits.close("connection lost")
@@ -214,11 +219,13 @@ class NorthboundWire:
     # ---- what the reader gets
 
     def _announce(self) -> None:
-        if self._tables.changed:
+        if self._whole or self._tables.changed:
             self._news.set()
 
     def _take(self) -> Rows | None:
         tables = self._tables
+        if self.connected and self._dump:
+            return None  # half of a transaction is no news: step() announces the whole
         if self._whole:
             ports: Mapping[str, Any] = dict(tables.port_names)
             switches: Mapping[str, Any] = dict(tables.switch_names)

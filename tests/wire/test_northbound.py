@@ -4,6 +4,7 @@ import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from random import Random
 
 import orjson
@@ -13,6 +14,7 @@ from controller.core.effects import DropPort, DropSwitch, NbEffect, PutPort, Put
 from controller.core.rows import PortRow
 from controller.ports import Conflict, Rejected, Unavailable
 from controller.wire.northbound import NorthboundWire
+from tests.cluster import binaries
 from tests.cluster.northbound import Northbound
 from tests.contract.worlds import Mirror, mirror, within
 
@@ -324,6 +326,47 @@ async def test_a_copy_kept_by_changes_equals_a_fresh_one(server: Northbound) -> 
 def _specs(callers: int) -> list[tuple[str, str, str]]:
     macs = "00:00:00:00:00:01"
     return [(f"c{callers}-{n}", f"s{n % 20}", f"{macs} 10.0.{n // 250}.{n % 250}") for n in range(6667)]
+
+
+async def test_a_transaction_of_thousands_of_rows_holds_nobody_up(server: Northbound, tmp_path: Path) -> None:
+    """`ovsdb-client restore` is one: it is read in pieces, and shown as one."""
+    client = str(binaries.ovn().client)
+    async with connected(server.remote, limit=30, probe=30) as (wire, seen):
+        await wire.commit((PutSwitch("sw"),))
+        rows = [port(f"p{n}", address="x" * 100) for n in range(5000)]
+        await seen.shows(max(await asyncio.gather(*(wire.commit((PutPort(row),)) for row in rows))))
+        backup = tmp_path / "backup.db"
+        with backup.open("wb") as output:
+            backing = await asyncio.create_subprocess_exec(
+                client, "backup", server.remote, "OVN_Northbound", stdout=output
+            )
+            assert await backing.wait() == 0
+        await asyncio.to_thread(server.nbctl, "ls-del", "sw")
+        await seen.until(lambda m: not m.ports)
+        sizes, seen_ports = set(), seen.ports
+        longest, turns = 0.0, 0
+
+        async def feel() -> None:
+            nonlocal longest, turns
+            while len(seen_ports) < len(rows):
+                began = time.thread_time()
+                await asyncio.sleep(0)
+                longest = max(longest, time.thread_time() - began)
+                sizes.add(len(seen_ports))
+                turns += bool(wire._dump)
+
+        feeling = asyncio.ensure_future(feel())
+        with backup.open("rb") as input_:
+            restoring = await asyncio.create_subprocess_exec(
+                client, "restore", server.remote, "OVN_Northbound", stdin=input_
+            )
+            answer = await wire.commit((PutSwitch("after"),))
+            assert await within(restoring.wait()) == 0
+        await within(feeling)
+        print(f"\n5,000 rows in one transaction: {longest * 1000:.0f} ms of CPU at once")
+        assert sizes == {0, len(rows)}, "half of a transaction was shown"
+        await seen.shows(answer)
+        assert turns >= 2, "nobody else had a turn"
 
 
 @pytest.mark.slow
