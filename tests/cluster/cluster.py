@@ -54,6 +54,13 @@ _NO_ADMISSION = (
     "DefaultIngressClass",
     "RuntimeClass",
 )
+# Each request of the controller's once, when it is known how it ends; a watch when it begins.
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "users": [f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"]}, {"level": "None"}],
+}
 
 
 class Refused(RuntimeError):
@@ -90,16 +97,24 @@ class Cluster:
         self.kubeconfig = folder / "kubeconfig"
         self._tls: ssl.SSLContext | None = None
         self._northbound: Northbound | None = None
+        self._audits = False
 
     @classmethod
     def start(
-        cls, *, controllers: bool = True, kwok_nodes: int = 3, manifests: bool = True, folder: Path | None = None
+        cls,
+        *,
+        controllers: bool = True,
+        kwok_nodes: int = 3,
+        manifests: bool = True,
+        audit: bool = False,
+        folder: Path | None = None,
     ) -> Self:
         """Start a cluster and return when it is usable (about 5 s).
 
         controllers: kube-controller-manager and kube-scheduler too; without them, pods need a nodeName from the start
-        and nobody makes service accounts. manifests: CRDs, roles and policy are applied. folder: where to live; a new
-        temporary folder, removed at the end, if not given.
+        and nobody makes service accounts. manifests: CRDs, roles and policy are applied. audit: the API server writes
+        down what the controller asks it for, see `audited`. folder: where to live; a new temporary folder, removed at
+        the end, if not given.
         """
         if folder is None:
             _sweep_leftovers()
@@ -108,6 +123,7 @@ class Cluster:
             folder.mkdir(parents=True, exist_ok=True)
             made = cls(folder.resolve(), owns_folder=False)
         try:
+            made._audits = audit
             made._start(controllers=controllers, kwok_nodes=kwok_nodes, manifests=manifests)
         except BaseException:
             made.stop()
@@ -159,6 +175,11 @@ class Cluster:
         except urllib.error.HTTPError as error:
             with error:
                 raise Refused(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}") from None
+
+    def audited(self) -> list[Any]:
+        """What the controller's account has asked the API server for so far, in the words of its audit log."""
+        whole, _, _ = (self.folder / "audit.log").read_text().rpartition("\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     def spawn(self, name: str, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
         """Start a further program as a part of the cluster: logged in the folder, ended with it."""
@@ -247,6 +268,11 @@ class Cluster:
         tokens = self.folder / "tokens.csv"
         tokens.write_text(f'{self.admin_token},admin,admin,"system:masters"\n')
         tokens.chmod(0o600)
+        audit: list[str] = []
+        if self._audits:
+            policy = self.folder / "audit.yaml"
+            policy.write_text(json.dumps(_AUDIT))
+            audit = [f"--audit-policy-file={policy}", f"--audit-log-path={self.folder / 'audit.log'}"]
         off = _NO_ADMISSION if service_accounts else (*_NO_ADMISSION, "ServiceAccount")
         self._children.spawn(
             "kube-apiserver",
@@ -268,6 +294,7 @@ class Cluster:
                 # Load tests measure the controller, not the server's fairness between clients.
                 "--max-requests-inflight=4000",
                 "--max-mutating-requests-inflight=2000",
+                *audit,
             ),
         )
 

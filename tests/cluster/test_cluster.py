@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.cluster.cluster import MANIFESTS, ROOT, Cluster, Refused
+from tests.cluster.cluster import ROOT, Cluster, Refused
 from tests.cluster.fixtures import cluster
 
 __all__ = ["cluster"]
@@ -127,8 +126,8 @@ def test_controller_may_do_its_work_and_no_more(cluster: Cluster) -> None:
 
     assert Path(kubeconfig).is_file()
     assert may("patch", "ips", "--subresource=status")
-    assert may("update", "leases", "-n", "keepip-system")
-    assert not may("update", "leases", "-n", "kube-system")
+    assert may("patch", "leases", "-n", "keepip-system")
+    assert not may("patch", "leases", "-n", "kube-system")
     assert not may("get", "secrets", "-n", "keepip-system")
     assert not may("delete", "pods")
     assert not may("update", "ips")
@@ -146,22 +145,6 @@ def test_pod_runs_once_it_is_routed(cluster: Cluster) -> None:
     cluster.kubectl("annotate", "pod", "routed", "keepip.test/complete=failed")
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/routed", "--timeout=20s")
     cluster.kubectl("delete", "pod", "routed", "--timeout=20s")
-
-
-def test_everything_applies_beside_kube_ovn(cluster: Cluster) -> None:
-    """Kube-OVN's own IP has no status: ours goes over it, and what was stored stays."""
-    theirs = yaml.safe_load((MANIFESTS / "crd" / "ips.yaml").read_text())
-    version = theirs["spec"]["versions"][0]
-    version["subresources"] = {}
-    version["additionalPrinterColumns"] = version["additionalPrinterColumns"][:5]
-    del version["schema"]["openAPIV3Schema"]["properties"]["status"]
-    with Cluster.start(controllers=False, kwok_nodes=0, manifests=False) as other:
-        other.kubectl("apply", "-f", "-", input=yaml.safe_dump(theirs))
-        other.kubectl("wait", "--for=condition=Established", "crd/ips.kubeovn.io", "--timeout=20s")
-        other.kubectl("create", "-f", "-", input=ip("pod-a.space", podName="pod-a", namespace="space"))
-        other.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(MANIFESTS / "manage"))
-        other.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(MANIFESTS / "manage"))
-        assert "pod-a.space" in other.kubectl("get", "ip")
 
 
 def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:

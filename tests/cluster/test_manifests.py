@@ -18,6 +18,12 @@ from tests.scenarios.stage import eventually
 Object = dict[str, Any]
 # Each with its replicas and with the level of Pod Security that its namespace enforces.
 OVERLAYS = {"manage": (1, "restricted"), "ha": (2, "restricted"), "host-network": (2, "privileged")}
+STORED = {
+    "apiVersion": "kubeovn.io/v1",
+    "kind": "IP",
+    "metadata": {"name": "pod-a.space"},
+    "spec": {"podName": "pod-a", "namespace": "space"},
+}
 KINDS = ("ips", "subnets", "ippools", "vips")
 
 
@@ -40,6 +46,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Cluster]:
             # As its installer does: kubectl's client-side apply owns every field from then on.
             running.kubectl("apply", "-f", "-", input=_kubeovn())
             running.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+            running.kubectl("create", "-f", "-", input=json.dumps(STORED))
         yield running
 
 
@@ -62,6 +69,7 @@ def _one(objects: list[Object], kind: str) -> Object:
 
 def test_each_overlay_is_taken_by_the_server_and_its_pods_are_let_in(ground: Cluster) -> None:
     """One after the other, as somebody does who changes their mind."""
+    stored = 1 if "ips.kubeovn.io" in ground.kubectl("get", "crd", "-o", "name") else 0
     for overlay, (replicas, level) in OVERLAYS.items():
         objects = _rendered(overlay)
         # The server tries objects one by one: what lives in a namespace can only be tried where that is.
@@ -75,9 +83,10 @@ def test_each_overlay_is_taken_by_the_server_and_its_pods_are_let_in(ground: Clu
         look = functools.partial(_pods, ground, replicas, template)
         pods = eventually(f"the pods of {overlay}", look, seconds=60, pause=0.3)
         assert {one["spec"]["serviceAccountName"] for one in pods} == {"keepip"}
-    # An IP has its status, whoever made the kind.
+    # An IP has its status, whoever made the kind, and what was stored stays.
     kind = json.loads(ground.kubectl("get", "crd", "ips.kubeovn.io", "-o", "json"))
     assert "status" in kind["spec"]["versions"][0]["subresources"]
+    assert len(json.loads(ground.kubectl("get", "ips.kubeovn.io", "-o", "json"))["items"]) == stored
     _bold(ground)
 
 
