@@ -21,9 +21,11 @@ _WRITE: Final = 256 * 1024
 _PIECE: Final = 1024 * 1024  # how much is read before others on the loop get a turn
 _BIG: Final = 256 * 1024
 
-_TEXT: Final = rb'[^"{}]++|"(?:[^"\\]++|\\.)*+"'
+# Atomic groups, not `(?:...)*+`: before Python 3.11.5 (Debian 12 has 3.11.2) that ends in wrong places (gh-106052).
+_STRING: Final = rb'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"'
+_TEXT: Final = rb'[^"{}]*+(?>(?:' + _STRING + rb'[^"{}]*+)*)'
 # Everything up to the next brace that matters: text, whole strings and whole objects without objects inside.
-_SKIP: Final = re.compile(rb"(?:" + _TEXT + rb"|\{(?:" + _TEXT + rb")*+\})*+", re.DOTALL)
+_SKIP: Final = re.compile(_TEXT + rb"(?>(?:\{" + _TEXT + rb"\}" + _TEXT + rb")*)", re.DOTALL)
 _OPEN, _CLOSE = b"{}"
 
 
