@@ -6,7 +6,7 @@ All methods are synchronous, so a reader between two of them never sees half a l
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from controller.core.objects import Object
@@ -222,6 +222,24 @@ class PortReplica:
             self._owners.move(name, _owner(old), _owner(new))
         self._seq, self._epoch, self._synced = seq, epoch, self._synced or whole
         return port_changes, _patch(self._switches, switches, whole=whole)
+
+    def nearer(
+        self, ports: Mapping[str, PortRow | None], *, whole: bool, most: int
+    ) -> Iterator[dict[str, PortRow | None]]:
+        """What these rows would change, in parts of `most`, the last one left out; what goes comes first.
+
+        Applied one after another, with pauses, they leave little to take in at once.
+        """
+        held = self._ports
+        if whole:
+            gone = [name for name in held if name not in ports]
+        else:
+            gone = [name for name, row in ports.items() if row is None and name in held]
+        changes: dict[str, PortRow | None] = dict.fromkeys(gone)
+        changes |= {name: row for name, row in ports.items() if row is not None and held.get(name) != row}
+        names = list(changes)
+        for at in range(0, len(names) - most, most):
+            yield {name: changes[name] for name in names[at : at + most]}
 
     def apply_sets(
         self, sets: Mapping[str, AddressSetRow | None], *, whole: bool

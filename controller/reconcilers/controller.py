@@ -17,6 +17,7 @@ from controller.machines.backoff import Backoff
 from controller.machines.barrier import Barrier
 from controller.machines.waiting import Waiting
 from controller.machines.workqueue import Lane, WorkQueue
+from controller.ports import Rows
 from controller.reconcilers import keys, workloads
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.fence import Guard
@@ -46,8 +47,9 @@ _COUNTED = frozenset({keys.SUBNET_STATUS, keys.POOL_STATUS})
 class Controller:
     """Replicas stay warm for as long as it runs; keys are worked on only while it leads."""
 
-    def __init__(self, world: World, tuning: Tuning | None = None) -> None:
-        self.world, self.tuning = world, tuning or Tuning()
+    def __init__(self, world: World, tuning: Tuning | None = None, *, rows_at_once: int = 2000) -> None:
+        """`rows_at_once`: how many changed ports are taken in before others get a turn: about 50 ms."""
+        self.world, self.tuning, self._at_once = world, tuning or Tuning(), rows_at_once
         self.telemetry = Telemetry()
         self.picture = Picture(keep_vm_ip=self.tuning.keep_vm_ip)
         self.queue: WorkQueue[Key] = WorkQueue(Backoff(base=0.05, cap=30.0))
@@ -74,7 +76,7 @@ class Controller:
             self._after_news,
             in_term,
         )
-        self.mirrors = Mirrors(world, self._see_objects, self._see_rows)
+        self.mirrors = Mirrors(world, self._see_objects, self._see_rows, self._parts)
         self.guard = Guard(world, self.leader, self.worker.fenced)
         self.sweeper = Sweeper(
             world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self.telemetry, self._look_at
@@ -238,6 +240,13 @@ class Controller:
         if fresh:
             self._enqueue(workloads.come_to_light(self.picture, kind), now)
         self._after_news(now)
+
+    def _parts(self, rows: Rows) -> Iterator[Rows]:
+        """Most of what changes at once in a database that was restored, before all of it. At a start nobody waits."""
+        held = self.picture.ports
+        if held.synced and (rows.whole or len(rows.ports) > self._at_once):
+            for part in held.nearer(rows.ports, whole=rows.whole, most=self._at_once):
+                yield Rows(held.seq, held.epoch, whole=False, ports=part, switches={})
 
     def _see_rows(self, rows: Rows) -> None:
         picture, now = self.picture, self.world.clock.now()

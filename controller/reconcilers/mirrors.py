@@ -15,7 +15,7 @@ from controller.machines import watch
 from controller.reconcilers.reflect import mirror, reflect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from controller.ports import Rows, World
     from controller.reconcilers.reflect import News
@@ -32,8 +32,9 @@ class Mirrors:
         world: World,
         objects: Callable[[Kind, News], None],
         rows: Callable[[Rows], None],
+        parts: Callable[[Rows], Iterable[Rows]],
     ) -> None:
-        self._world, self._objects, self._rows = world, objects, rows
+        self._world, self._objects, self._rows, self._parts = world, objects, rows, parts
         self._tasks: list[asyncio.Task[None]] = []
         self._read: set[str] = set()
         self._whole = asyncio.Event()
@@ -49,7 +50,7 @@ class Mirrors:
         self._read.clear()
         self._whole.clear()
         self._tasks = [group.create_task(self._reflect(kind), name=f"reflect {kind}") for kind in WATCHED]
-        self._tasks.append(group.create_task(mirror(self._world.northbound, self._see_rows), name="mirror"))
+        self._tasks.append(group.create_task(mirror(self._world, self._parts, self._see_rows), name="mirror"))
 
     def stop(self) -> None:
         """End the feeds; what they have told stays."""

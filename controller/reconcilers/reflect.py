@@ -9,10 +9,10 @@ from controller.machines import watch
 from controller.ports import Gone, NotFound, PortError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from controller.core.objects import Kind
-    from controller.ports import Change, Clock, Kube, Northbound, Rows
+    from controller.ports import Change, Clock, Kube, Rows, World
 
     News: TypeAlias = watch.Swap[Any] | watch.Apply[Change] | watch.Absent
     Tell: TypeAlias = Callable[[News], None]
@@ -72,7 +72,10 @@ async def _stream(
     return watch.step(step.state, watch.Ended(), clock.jitter())
 
 
-async def mirror(northbound: Northbound, tell: Callable[[Rows], None]) -> None:
-    """Keep telling what Northbound holds, until cancelled."""
-    async for rows in northbound.rows():
+async def mirror(world: World, parts: Callable[[Rows], Iterable[Rows]], tell: Callable[[Rows], None]) -> None:
+    """Keep telling what Northbound holds, until cancelled; of what is much, `parts` first, with pauses for others."""
+    async for rows in world.northbound.rows():
+        for part in parts(rows):
+            tell(part)
+            await world.clock.sleep(0.0)
         tell(rows)

@@ -237,3 +237,20 @@ def test_ports_are_found_by_name_and_owner() -> None:
     rows.apply(3, 1, False, {"web.shop.net1": None}, {})
     assert rows.by_owner("shop/web") == ()
     assert len(rows._owners) == 0
+
+
+def test_a_restored_database_is_come_near_to_in_parts() -> None:
+    """What goes comes first; nothing is told twice; the last part is left to the rows themselves."""
+    rows = PortReplica()
+    held = {name: port(name) for name in "abcd"}
+    rows.apply(1, 1, True, held, {})
+    news = {"d": held["d"], "e": port("e"), "c": port("c", "shop/api")}
+    changes = {"a": None, "b": None, "e": news["e"], "c": news["c"]}
+
+    assert list(rows.nearer(news, whole=True, most=1)) == [{"a": None}, {"b": None}, {"e": news["e"]}]
+    assert list(rows.nearer(news, whole=True, most=3)) == [{"a": None, "b": None, "e": news["e"]}]
+    assert list(rows.nearer(news, whole=True, most=4)) == []
+    assert list(rows.nearer({"e": news["e"], "b": None, "never": None}, whole=False, most=1)) == [{"b": None}]
+    for part in rows.nearer(news, whole=True, most=2):
+        rows.apply(1, 1, False, part, {})
+    assert rows.apply(2, 2, True, news, {})[0] == [("e", None, changes["e"]), ("c", held["c"], changes["c"])]

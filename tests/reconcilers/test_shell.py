@@ -360,6 +360,34 @@ def test_after_the_first_read_who_needs_an_address_goes_before_all_who_have_one(
     live(story)
 
 
+def test_a_restored_database_is_taken_in_by_parts_and_counts_only_as_a_whole() -> None:
+    """20,000 ports in one go would hold everybody up; who waits for a new epoch waits for all of it."""
+
+    async def story(universe: SimWorld) -> None:
+        found = Controller(universe.world, rows_at_once=10)
+        ports = found.picture.ports
+
+        def rows(names: range) -> dict[str, PortRow | None]:
+            made = (make_row("10.0.0.2", "0a:00:00:00:00:01", name=f"p{n}.default", pod=f"default/p{n}") for n in names)
+            return {row.name: row for row in made}
+
+        first, restored = (Rows(n, n, whole=True, ports=rows(range(20 * n)), switches={}) for n in (1, 2))
+        assert not list(found._parts(first)), "nobody waits at a start"
+        found._see_rows(first)
+        sizes = []
+        for part in found._parts(restored):
+            found._see_rows(part)
+            sizes.append(len(list(ports.ports())))
+            assert (ports.seq, ports.epoch) == (1, 1)
+        found._see_rows(restored)
+
+        assert sizes == [30]
+        assert (ports.seq, ports.epoch, len(list(ports.ports()))) == (2, 2, 40)
+        assert not list(found._parts(Rows(3, 2, whole=False, ports=dict.fromkeys(rows(range(10))), switches={})))
+
+    live(story)
+
+
 # -- leader ----------------------------------------------------------------------------------------
 
 
