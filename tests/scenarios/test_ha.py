@@ -19,7 +19,8 @@ from tests.scenarios.stage import Answered, Keeper, Object, Stage, eventually, p
 
 KILLS: Final = int(os.environ.get("KEEPIP_HA_KILLS", "3"))
 EACH: Final = 40  # reservations and pods of the churn for each kill
-PACE_S: Final = 0.1  # a user's pause between two steps: the churn lasts as long as the kills
+STEPS: Final = EACH * 5 // 2  # what users do with them
+PACE_S: Final = 0.3  # a user's pause between two steps: the churn lasts as long as a take-over
 USUAL: Final = ("--lease-duration-s=15", "--renew-deadline-s=10", "--retry-period-s=2", "--request-limit-s=10")
 LEASE_S: Final = 4.0  # what SHORT_LEASE says
 MORE_S: Final = 20.0  # for slow machines; what was measured is printed
@@ -112,15 +113,26 @@ def test_sigterm_hands_over_without_waiting_for_the_lease(pair: Pair, say: Say) 
 
 
 class Steady(Crowd):
-    """Users who take their time."""
+    """Users who take their time, and whose churn is not over before the last kill."""
+
+    def __init__(self, stage: Stage, net: str, space: str, size: int) -> None:
+        super().__init__(stage, net, space, size)
+        self.allowed, self.pace = threading.Semaphore(0), PACE_S
+
+    def hurry(self) -> None:
+        """No rests from now on."""
+        self.pace = 0.0
+        self.allowed.release(10**6)
 
     def insist(self, step: Callable[[], object]) -> None:
-        """Do it, and pause."""
+        """Do it when it is allowed, and rest."""
+        assert self.allowed.acquire(timeout=300), "the kills have ended"
         super().insist(step)
-        time.sleep(PACE_S)
+        time.sleep(self.pace)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240 + 60 * KILLS)
 def test_a_leader_killed_again_and_again_in_the_middle_of_churn(pair: Pair, say: Say) -> None:
     """Whoever leads is killed with -9: nothing is given twice, no reservation is lost or moved."""
     net, space = pair.stage.net("10.130.0.0/19"), pair.stage.namespace()
@@ -131,14 +143,18 @@ def test_a_leader_killed_again_and_again_in_the_middle_of_churn(pair: Pair, say:
         for number in range(KILLS):
             dying, heir = pair.leader()
             heir.warm()
-            busy = crowd.done
+            crowd.allowed.release(STEPS)
+            eventually("users are busy", lambda begun=crowd.done: crowd.done > begun)  # type: ignore[misc]
             dying.kill()
-            leads, serves = pair.takes_over(heir, time.monotonic())
+            began, busy = time.monotonic(), crowd.done
+            leads, serves = pair.takes_over(heir, began)
             took.append(leads)
+            busy = crowd.done - busy
             crowd.remember()
-            say(f"kill -9 {number + 1}: led after {leads:.2f} s, first address {serves:.2f} s, {busy} steps of churn")
+            say(f"kill -9 {number + 1}: led after {leads:.2f} s, {busy} steps of churn, what came then {serves:.2f} s")
             dying.start(wait=False)
             dying.warm()
+        crowd.hurry()
         for one in work:
             one.result()
         eventually("all is as it should be", crowd.settled, seconds=60, pause=1.5)
