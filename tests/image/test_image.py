@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.children import free_port
-from tests.cluster.cluster import ACCOUNT, NAMESPACE, Cluster
+from tests.cluster.cluster import ACCOUNT, NAMESPACE, ROOT, Cluster
 from tests.cluster.fixtures import cluster
 from tests.image.image import Image
 from tests.scenarios.stage import SHORT_LEASE, Api, Keeper, Stage
@@ -35,7 +35,7 @@ class Contained(Keeper):
         super().__init__(cluster)
         self._image, self._folder = image, folder
 
-    def start(self, *flags: str, wait: bool = True) -> None:
+    def start(self, *flags: str, wait: bool = True, checkout: Path = ROOT) -> None:  # noqa: ARG002 - the image has its own
         """See Keeper.start."""
         account = self._folder / "kubernetes.io" / "serviceaccount"
         account.mkdir(parents=True)

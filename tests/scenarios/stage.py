@@ -14,10 +14,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.cluster.children import free_port
-from tests.cluster.cluster import Cluster, controller_command
+from tests.cluster.cluster import ROOT, Cluster, controller_command
 
 T = TypeVar("T")
 Object = dict[str, Any]
@@ -350,14 +351,15 @@ class Keeper:
         """Host and port of its pages; another port with each start."""
         return self._url.removeprefix("http://")
 
-    def start(self, *flags: str, wait: bool = True) -> None:
+    def start(self, *flags: str, wait: bool = True, checkout: Path = ROOT) -> None:
         """Start it with these flags and, unless told otherwise, wait until it leads and is ready."""
         assert not self.runs, "the controller runs already"
         self._flags = flags
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
         where = ("--http-host=127.0.0.1", f"--http-port={port}")
-        self._cluster.spawn(self.name, controller_command(self._cluster, *where, *SHORT_LEASE, *flags))
+        command = controller_command(self._cluster, *where, *SHORT_LEASE, *flags)
+        self._cluster.spawn(self.name, ["env", "-C", str(checkout), *command])
         if wait:
             self.ready()
 
