@@ -138,8 +138,9 @@ class Views:
         pods = picture.pods.by("owner", owner)
         live = [(one, picture.nics.networks(one)) for one in pods if takes_part(one)]
         listed = {naming.port_name(owner, nic.provider): None for _, found in live for nic in found.nics}
-        left = [port for port in self._ports(owner) if port not in listed and not _may_have(live, owner, port)]
-        held = tuple(self._one(port, owner) for port in left)
+        others = (self._one(port, owner) for port in self._ports(owner) if port not in listed)
+        # What was only promised and never recorded is let go of, whatever becomes of the network that it was for.
+        held = tuple(one for one in others if not ((one.ip or one.row) and _may_have(live, owner, one.port)))
         return of_pod.View(
             owner=owner,
             nics=tuple(self._nic(owner, port) for port in listed),

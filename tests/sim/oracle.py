@@ -203,6 +203,11 @@ class Oracle:
 
     def pod(self, pod: Doc) -> set[Reason]:
         """Why this pod may stay without an address."""
+        siblings = {notes(one).get(NOTE + "logical_switch") for one in self.pods_of(port_of(pod)) if allocated(one)}
+        stray = {Reason.RESERVATION_MISMATCH} if siblings - set(self.subnets_of(pod)) else set()
+        return self._alone(pod) | stray
+
+    def _alone(self, pod: Doc) -> set[Reason]:
         asked = notes(pod)
         pool, subnets = asked.get(NOTE + "ip_pool", ""), self.subnets_of(pod)
         if is_pool_name(pool):
@@ -233,7 +238,7 @@ class Oracle:
         kept = {s.subnet for s in self.book.spots_of(port_of(pod)) if not is_mac(s.address)}
         rooms = [(self.pools.subnet(n), n) for n in usable] + [(s, "") for s in subnets if s in kept]
         reasons = [self._pod_in(pod, subnet, name) for subnet, name in rooms]
-        if not rooms:
+        if not rooms or all(self.plan(subnet) is None for subnet in subnets):
             reasons = [self._pod_in(pod, subnet) | {Reason.POOL_NOT_FOUND} for subnet in subnets]
         return set() if not all(reasons) else set().union(*reasons)
 

@@ -30,6 +30,9 @@ class Owners:
         """True if the owner of this IP keeps its address and its port, reserved or not."""
         fields = self._fields(ip)
         kind, space, owner = fields.get("podType", ""), fields.get("namespace", ""), fields.get("podName", "")
+        parts = str(meta(ip)["name"]).split(".")
+        if len(parts) > 1 and not str(meta(ip)["name"]).startswith(f"{owner}.{space}"):  # edited: its name tells
+            owner, space = parts[:2]
         main = meta(ip)["name"] == f"{owner}.{space}"
         uid = notes(ip).get(OWNER_UID, "")
         if kind == "StatefulSet":

@@ -144,8 +144,12 @@ class Judge:
             return {found["reason"]} if found and found["status"] == "False" else set()
         return self.watchman.reasons(Kind.IP, "", meta(ip)["name"], meta(ip)["uid"])
 
+    def _of_nobody_knows(self, ip: Doc) -> bool:
+        """True if its kind was edited where nothing else tells what it was: whose it is cannot be told, so it stays."""
+        return (spec(ip).get("podType") or "") not in ("", "StatefulSet", "VirtualMachine")
+
     def _ordinary(self, name: str, ip: Doc) -> Iterator[str]:
-        if not self.oracle.pods_of(name) and not self.owners.keeps(ip):
+        if not self._of_nobody_knows(ip) and not self.oracle.pods_of(name) and not self.owners.keeps(ip):
             yield f"IP {name} is nobody's and stays: {ip}"
         if labels(ip).get(RESERVED) != "false" and Reason.INVALID_SPEC not in self._shown(ip):
             yield f"IP {name} is an ordinary one with the label {labels(ip).get(RESERVED)!r}"
@@ -185,8 +189,8 @@ class Judge:
         if not row.ours or any(allocated(pod) for pod in self.oracle.pods_of(name)):
             return
         ip = self.store.get(Kind.IP, "", name)
-        if ip is not None and (spec(ip).get("podType") or "") not in ("", "StatefulSet", "VirtualMachine"):
-            return  # edited where no status tells what it was: nobody can tell whose it is, so it stays
+        if ip is not None and self._of_nobody_knows(ip):
+            return
         if ip is not None and self.owners.keeps(ip):
             told = len(self.oracle.pods_of(name)) <= 1  # of several without their migration nobody can tell
             if told and row.options and spec(ip).get("podType") == "VirtualMachine" and self._moves(row):

@@ -90,6 +90,16 @@ def fields_of(ip: Doc) -> dict[str, str]:
     return {key: spec(ip).get(key) or "" for key in IMMUTABLE}
 
 
+def written(ip: Doc) -> dict[str, str]:
+    """The same where a person has edited it: what controllers alone write, the subnet label and ipAddress, counts."""
+    told = {"subnet": labels(ip).get("ovn.kubernetes.io/subnet") or spec(ip).get("subnet") or ""}
+    texts = split(spec(ip).get("ipAddress") or "")
+    if texts:
+        told["v4IpAddress"] = ",".join(text for text in texts if ":" not in text)
+        told["v6IpAddress"] = ",".join(text for text in texts if ":" in text)
+    return fields_of(ip) | told
+
+
 def row_spots(row: PortRow) -> tuple[Spot, ...]:
     """The spots that a port takes in its switch."""
     words = [word for line in row.addresses for word in line.split()]
@@ -211,20 +221,20 @@ class Book:
             edited = fields_of(commit.old) != fields_of(doc)
             grant.tainted = not by_controller and (edited or grant.tainted)
             grant.unsure = grant.tainted  # and for as long as it is a reservation
-            grant.fields = fields_of(doc) if by_controller or grant.tainted else grant.fields
+            grant.fields = written(doc) if by_controller or grant.tainted else grant.fields
         elif grant.unsure:
-            grant.fields = fields_of(doc)
+            grant.fields = written(doc)
         elif not by_controller and fields_of(doc) != grant.fields and now - grant.flipped_at < HASTE:
             grant.unsure = grant.tainted = True  # edited before anybody could know that it was a reservation
-            grant.fields = fields_of(doc)
+            grant.fields = written(doc)
         elif not by_controller and commit.old is not None and _unrecorded(commit.old, doc):
             grant.unsure = grant.tainted = True
-            grant.fields = fields_of(doc)
+            grant.fields = written(doc)
         if label in ("true", "false") and grant.reserved != (label == "true"):
             grant.reserved, grant.flipped_at = label == "true", now
             grant.unsure |= grant.tainted
             if not grant.reserved and fields_of(doc) != grant.fields:
-                grant.tainted, grant.fields = True, fields_of(doc)  # edited while it was one, and not put back
+                grant.tainted, grant.fields = True, written(doc)  # edited while it was one, and not put back
         if deleting(doc) and not grant.deleted_by:
             grant.deleted_by = commit.by
         return grant

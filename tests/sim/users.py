@@ -26,6 +26,7 @@ from tests.sim.stage import (
     SIDE_NETWORK,
     SUBNETS,
     Workload,
+    alive,
     by_side,
     controller_of,
     kind_of,
@@ -344,7 +345,7 @@ class Users(Hand):
 
     def finish_a_pod(self) -> None:
         """A pod's containers end for good, or not."""
-        pod = self.any(Kind.POD, when=lambda doc: bool(spec(doc).get("nodeName")))
+        pod = self.any(Kind.POD, when=lambda doc: bool(spec(doc).get("nodeName")) and alive(doc))
         if pod is not None:
             status = {"phase": self.rng.choice(("Succeeded", "Failed"))}
             if self.rng.random() < 0.2:

@@ -172,10 +172,10 @@ class SimWorld:
         self.database.witness.append(lambda change: self.judge(lambda: transactions(change)))
 
     def judge(self, check: Callable[[], None]) -> None:
-        """Run a check; its verdict is the end."""
+        """Run a check; its verdict is the end, and so is a mistake of its own."""
         try:
             check()
-        except AssertionError as violation:
+        except Exception as violation:
             if not self.failed.done():
                 self.failed.set_exception(violation)
                 self.failed.exception()
