@@ -441,7 +441,7 @@ async def test_figures_of_the_api_server(server: Server, kube: KubeWire) -> None
     }
     pod["metadata"] |= fields | {"annotations": {f"ovn.kubernetes.io/{n}": "v" * 20 for n in range(15)}}
     line = event("MODIFIED", pod)
-    count = 20_000
+    count = 5_000
 
     async def flood(_asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, "Transfer-Encoding: chunked"))
