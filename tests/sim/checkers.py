@@ -338,6 +338,7 @@ class Checkers:
         if any(pod_spots(one) for one in siblings):
             return  # a migration's target: the VM has its address already
         untouched = int(meta(ip)["resourceVersion"]) < self.pod_born[meta(pod)["uid"]]
+        untouched &= meta(ip)["creationTimestamp"] <= meta(pod)["creationTimestamp"]  # the wall clock may be put back
         asked, told = spec(ip), {s.address for s in pod_spots(pod)}
         wishes = {*_named(Kind.IP, ip), asked.get("macAddress")} - {None, ""}
         if untouched and meta(ip)["uid"] not in self.book.grants and wishes - told:

@@ -141,12 +141,15 @@ def _from_list(
     mine = view.book.kept(place.name, want.port)
     ordered = sorted(pool, key=lambda e: (e.v4, e.v6) != (mine.v4, mine.v6))
     waits: list[tuple[str, ...]] = [("plan", place.name)]
+    cool: list[float] = []  # when those that were released a moment ago may be given out again
     for entry in ordered:
         answer = ipam.choose(view.book, place.plan, replace(want, v4=entry.v4, v6=entry.v6), now)
         if not isinstance(answer, ipam.Refusal):
             return answer
         waits += answer.waits
-    return ipam.Refusal(say(Reason.ADDRESS_CONFLICT, "list", addresses=texts, subnet=place.name), tuple(waits))
+        cool += [answer.retry_after] if answer.retry_after is not None else []
+    message = say(Reason.ADDRESS_CONFLICT, "list", addresses=texts, subnet=place.name)
+    return ipam.Refusal(message, tuple(waits), min(cool, default=None))
 
 
 def set_topic(pod: Pod) -> Topic:
