@@ -178,6 +178,7 @@ LEADER = launcher("source", notes=notes_of())
         (asks("10.0.0.2", mac=MAC), True),
         (asks(pool=("10.0.0.9", "10.0.0.2")), True),
         (asks("10.0.0.3"), False),
+        (asks("10.0.0.2", "fd00::2"), False),
         (asks(mac=MAC2), False),
         (asks(pool=("10.0.0.9",)), False),
     ],
@@ -185,6 +186,14 @@ LEADER = launcher("source", notes=notes_of())
 def test_a_migration_target_joins_if_it_wants_nothing_else(ask: Ask, *, yes: bool) -> None:
     """Source and target share port and address (contract §5)."""
     assert launcher("target", ask=ask).joins(LEADER) is yes
+
+
+def test_a_family_that_is_not_asked_for_is_the_leaders() -> None:
+    """Seed 62: a list named the IPv4 addresses only, and the target waited for the end of its own source."""
+    both = launcher("source", notes=notes_of("10.0.0.2,fd00::2"))
+
+    assert launcher("target", ask=asks(pool=("10.0.0.9", "10.0.0.2"))).joins(both)
+    assert not launcher("target", ask=asks(pool=("10.0.0.9",))).joins(both)
 
 
 def test_the_leader_and_those_who_run_belong_together() -> None:

@@ -805,6 +805,11 @@ def test_a_port_made_for_a_pod_that_a_reservation_then_refuses_is_dropped() -> N
 
     assert told(decision)[0] == "ReservationMismatch"
     assert decision.effects == (DropPort(elsewhere),)
+    former, mine = (make_row("10.0.0.4", pod_uid=uid) for uid in ("another", "pod-uid"))
+    ordinary = granted_ip(labels={**GRANTED, **ORDINARY}, pod_type="StatefulSet")
+    outside = Ask(entry=Entry(num("192.0.2.9")))
+    assert with_ask(outside, held=(held_by(ordinary, former),)).effects == ()
+    assert with_ask(outside, held=(held_by(ordinary, mine),)).effects == (DropPort(mine),), "seed 280"
     kept = [make_row(), make_row("10.0.0.4", vendor="other")]
     assert [decided(make_pod(), held=(held_by(refusing, row),)).effects for row in kept] == [(), ()]
 

@@ -71,7 +71,8 @@ class Bidder:
             return False
         entries = (self.ask.entry,) if self.ask.entry is not None else self.ask.pool
         same_mac = self.ask.mac is None or format_mac(self.ask.mac) == leader.mac
-        return same_mac and (not entries or any(_text(e.v4, e.v6) == leader.address for e in entries))
+        has = set(leader.address.split(","))  # a family that an entry leaves open is the leader's
+        return same_mac and (not entries or any(set(_text(e.v4, e.v6).split(",")) <= has for e in entries))
 
     def runs_with(self, recorded: Recorded) -> bool:
         """True if the pod runs with just what was granted."""

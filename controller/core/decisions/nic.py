@@ -87,12 +87,13 @@ def decide(view: View, now: Seconds) -> Decision:
 def _port_at_rest(view: View) -> tuple[Effect, ...]:
     """A kept port whose next pod is refused: what a migration left in its options is taken out all the same.
 
-    One that was made for that pod before its IP became somebody else's reservation goes: the pod was never told of it.
+    One that was made for that pod, and is not what the IP says, goes: the pod was never told of it.
     """
-    row, held = view.held.row, view.held
+    row, held, pod = view.held.row, view.held, view.leader
     if row is None or not row.ours or row.type != "":
         return ()
-    if held.recorded is not None and held.reserved and not carries(row, held.recorded) and not view.leader.running:
+    its_own = held.reserved or row.external(POD_UID) == pod.object.metadata.uid
+    if its_own and held.recorded is not None and not carries(row, held.recorded) and not pod.running:
         return (DropPort(row),)
     if view.options is None:
         return ()
