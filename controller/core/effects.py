@@ -138,7 +138,8 @@ class ConfirmGone:
     """Go on only if a live read says that no such object exists: absence from a replica is no proof (contract §7).
 
     A pod that has ended for good is as good as gone, a Vip that has not got the port `row`, and, where the `uid` of
-    the one in question is known, another one of that name.
+    the one in question is known, another one of that name. An owner that was judged by what it declares must still
+    be of the `generation` that was seen: it may have been scaled up again.
     """
 
     namespace: str
@@ -146,6 +147,7 @@ class ConfirmGone:
     kind: Kind = Kind.POD
     row: PortRow | None = None
     uid: str = ""
+    generation: int | None = None
 
 
 NbEffect: TypeAlias = PutPort | DropPort | PutSwitch | DropSwitch | PutAddressSet | DropAddressSet

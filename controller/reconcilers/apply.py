@@ -126,7 +126,9 @@ class Applier:
 
     async def _confirm_gone(self, whom: ConfirmGone) -> None:
         found = await self._world.kube.read(whom.kind, whom.namespace, whom.name)
-        if found is not None and whom.uid not in {"", found.metadata.uid}:
+        if found is not None and (
+            whom.uid not in {"", found.metadata.uid} or whom.generation == found.metadata.generation
+        ):
             return
         if isinstance(found, Vip) and whom.row is not None and not occupants.tenant(whom.row, found, None):
             return

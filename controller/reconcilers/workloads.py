@@ -116,7 +116,8 @@ def _set_of(picture: Picture, owner: Owner) -> SetOwner:
         return SetOwner(served)
     spec = one.spec
     template = Template(spec.template.metadata.annotations)
-    state = SetState(one.metadata.uid, one.metadata.deleting, spec.ordinals.start, spec.replicas, template)
+    meta = one.metadata
+    state = SetState(meta.uid, meta.deleting, spec.ordinals.start, spec.replicas, template, meta.generation)
     return SetOwner(served and not one.fault, state)
 
 
@@ -130,7 +131,8 @@ def _machine_of(picture: Picture, owner: Owner) -> MachineOwner:
     networks = tuple(
         Declared(n.multus.network_name, n.multus.default) if n.multus else Declared() for n in spec.spec.networks
     )
-    state = MachineState(one.metadata.uid, one.metadata.deleting, Template(spec.metadata.annotations, networks))
+    meta, template = one.metadata, Template(spec.metadata.annotations, networks)
+    state = MachineState(meta.uid, meta.deleting, template, meta.generation)
     return MachineOwner(served and not one.fault, state, instance, picture.keep_vm_ip)
 
 

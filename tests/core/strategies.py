@@ -316,7 +316,7 @@ def pool_views(draw: st.DrawFn) -> of_pool.View:
     ids = tuple(sorted(draw(pool_ids).items()))
     row = st.builds(AddressSetRow, texts, st.just(("10.0.0.2",)), st.just(ids), st.just("set-uuid"))
     return of_pool.View(
-        name=pool.metadata.name if pool and draw(st.booleans()) else "blue",
+        name=(pool.metadata.name if pool and draw(st.booleans()) else "") or "blue",  # no object's name is empty
         pool=pool,
         items=read_items(pool.spec.ips) if pool else Items(),
         complaint=draw(st.none() | messages),

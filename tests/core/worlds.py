@@ -561,9 +561,11 @@ class Tiny:
                 return True
             case Remember():
                 self.picture.remember(effect, self.clock.now())
-            case ConfirmGone(namespace, name, kind, uid=uid):
+            case ConfirmGone(namespace, name, kind, uid=uid, generation=seen):
                 found = self.store.views[kind].get((namespace, name))
-                another = found is not None and uid not in {"", found.metadata.uid}
+                another = found is not None and (
+                    uid not in {"", found.metadata.uid} or seen == found.metadata.generation
+                )
                 return found is None or another or (isinstance(found, Pod) and not found.alive)
             case PutPort() | DropPort() | PutSwitch() | DropSwitch() | PutAddressSet() | DropAddressSet():
                 self.database.commit((effect,), by)

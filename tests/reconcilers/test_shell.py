@@ -283,6 +283,8 @@ def test_a_pod_that_lives_stops_its_release() -> None:
         universe.store.create(Kind.STATEFUL_SET, "default", "web", {"spec": {}}, "user")
         await applied(universe, ConfirmGone("default", "web", Kind.STATEFUL_SET), Conflict)
         await applied(universe, ConfirmGone("default", "web", Kind.STATEFUL_SET, uid="another"), None)
+        await applied(universe, ConfirmGone("default", "web", Kind.STATEFUL_SET, generation=1), None)  # as it was seen
+        await applied(universe, ConfirmGone("default", "web", Kind.STATEFUL_SET, generation=2), Conflict)
         await applied(universe, ConfirmGone("default", "web", Kind.VM), PortError)  # not served: nobody can tell
         universe.network.away_until[API] = 1e9
         await applied(universe, ConfirmGone("default", "web"), PortError)

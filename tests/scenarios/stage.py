@@ -472,7 +472,7 @@ class Stage:
     def cidr(self, prefix: int = 24) -> str:
         """An IPv4 range that nobody else has."""
         self._nets += 1
-        return f"10.{40 + Stage._count}.{self._nets}.0/{prefix}"
+        return f"10.{40 + Stage._count % 200}.{self._nets}.0/{prefix}"
 
     def cidr6(self, prefix: int = 112) -> str:
         """An IPv6 range that nobody else has."""

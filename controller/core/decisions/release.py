@@ -86,16 +86,29 @@ def _proofs(tenure: Tenure, cause: Cause, grounds: Grounds) -> list[ConfirmGone]
     found = naming.set_and_ordinal(name)
     replaced = tenure.made_for if cause is Cause.OWNER_REPLACED else ""  # or the one shown was there before
     unproved = (replaced or cause is Cause.OWNER_GONE) and tenure.made_for not in grounds.gone
+    judged = _judged(tenure, cause, grounds)
     if tenure.pod_type == "VirtualMachine":
         if cause is Cause.POD_GONE or grounds.pods is not Pods.NONE:
             return []
         of_owner = [ConfirmGone(space, name, Kind.VM, uid=replaced)] if unproved else []
-        return [*of_owner, ConfirmGone(space, name, Kind.VMI)]
+        return [*of_owner, *judged, ConfirmGone(space, name, Kind.VMI)]
     kept_for_the_next = tenure.pod_type != "" and grounds.pods is Pods.NONE  # and that one may not be shown yet
     proofs = [] if grounds.gone_proved and not kept_for_the_next else [ConfirmGone(space, name)]
     if unproved and found is not None:
         proofs.append(ConfirmGone(space, found[0], Kind.STATEFUL_SET, uid=replaced))
-    return proofs
+    return proofs + judged
+
+
+def _judged(tenure: Tenure, cause: Cause, grounds: Grounds) -> list[ConfirmGone]:
+    """Who lets go by what it declares must declare it still: the replica may be late by a scale-up."""
+    owner = grounds.workloads.get(tenure.pod_type) if grounds.pods is Pods.NONE else None
+    if cause not in {Cause.SCALED_DOWN, Cause.SUBNET_MOVED, Cause.NIC_REMOVED} or owner is None or owner.state is None:
+        return []
+    space, name = tenure.owner
+    kind, found = Kind.VM, naming.set_and_ordinal(name)
+    if tenure.pod_type == "StatefulSet" and found is not None:
+        kind, name = Kind.STATEFUL_SET, found[0]
+    return [ConfirmGone(space, name, kind, uid=owner.state.uid, generation=owner.state.generation)]
 
 
 def cause_of(tenure: Tenure, grounds: Grounds) -> Cause:
@@ -137,7 +150,8 @@ def _settled(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     row, machine = held.row, held.ip is not None and held.ip.spec.pod_type == "VirtualMachine"
     if row is None or not row.ours or row.type != "" or grounds.pods is not Pods.NONE:
         return []
-    if held.recorded is not None and held.reserved and not carries(row, held.recorded):
+    mine = row.external("pod") == str(owner)
+    if mine and held.recorded is not None and held.reserved and not carries(row, held.recorded):
         return [*([] if machine else [ConfirmGone(*owner)]), DropPort(row)]
     if not machine or not grounds.migrates:
         return []

@@ -90,6 +90,7 @@ class SetState:
     start: int
     replicas: int
     template: Template
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class MachineState:
     uid: str
     deleting: bool
     template: Template
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
