@@ -15,7 +15,7 @@ from controller.core.addresses import Address, Cidr, format_address
 from controller.core.catalogue import Message, Reason, say
 from controller.core.decisions.namespace import lists
 from controller.core.decisions.placement import Place, Seat
-from controller.core.decisions.subnet import Layout, layout_of
+from controller.core.decisions.subnet import Layout, completed, layout_of
 from controller.core.ipam import FAMILIES
 from controller.machines.pools import Pools
 
@@ -35,6 +35,7 @@ _Area = tuple[str, str, int]  # vpc, vlan, family
 class _Known:
     subnet: Subnet
     layout: Layout | Message
+    shown: Subnet  # with its defaults, if it is well-formed
     overlap: Message | None = None
     plan: SubnetPlan | None = None  # the layout's, with the pools in it
 
@@ -63,7 +64,9 @@ class Atlas:
         """Take in the Subnet as it is now (None: gone); answer every name whose usability may have changed."""
         changed = {name} | self._forget(name)
         if subnet is not None:
-            self._known[name] = _Known(subnet, layout_of(subnet))
+            layout = layout_of(subnet)
+            shown = completed(subnet, layout) if isinstance(layout, Layout) else subnet
+            self._known[name] = _Known(subnet, layout, shown)
             self._index(name, subnet)
         for one in self._by_age(changed):
             changed |= self._judge(one)
@@ -246,7 +249,7 @@ class Atlas:
         elif bad is not None:
             bad = say(Reason.SUBNET_NOT_FOUND, "invalid", subnet=name, why=bad.text)
         shape = known.plan
-        return Place(name, known.subnet, shape if bad is None else None, switch, bad, shape)
+        return Place(name, known.shown, shape if bad is None else None, switch, bad, shape)
 
     def seat(self, name: str) -> Seat:
         """The IPPool as those who want an address of it see it, also when it does not exist."""

@@ -48,6 +48,20 @@ def test_a_subnet_gives_out_by_its_layout() -> None:
     assert atlas.place("net").problem is None
 
 
+@pytest.mark.parametrize(("provider", "vpc"), [("", "ovn-cluster"), ("ovn", "ovn-cluster"), ("macvlan.default", "")])
+def test_who_comes_before_the_defaults_of_a_subnet_are_written_is_told_the_same(provider: str, vpc: str) -> None:
+    """Gateway, router and CIDR are annotations of the pod: nothing would ever put them right."""
+    shown = (
+        atlas_of(make_subnet("net", "10.0.0.9/24,fd00::/120", provider=provider, vpc="", gateway=""))
+        .place("net")
+        .subnet
+    )
+    assert shown is not None
+    spec = shown.spec
+    assert (spec.cidr_block, spec.gateway, spec.vpc) == ("10.0.0.0/24,fd00::/120", "10.0.0.1,fd00::1", vpc)
+    assert spec.provider == (provider or "ovn")
+
+
 def test_an_unknown_subnet_is_a_place_with_a_reason() -> None:
     """Also the one without a name, of a pod for which there is no default."""
     atlas = Atlas()

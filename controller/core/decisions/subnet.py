@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from controller.core import naming
 from controller.core.addresses import Address, Cidr, format_address, parse_address, parse_cidrs
 from controller.core.catalogue import Message, Reason, say
@@ -83,6 +85,21 @@ def layout_of(subnet: Subnet) -> Layout | Message:
         excludes,
         protocols.get(tuple(families), "Dual"),
     )
+
+
+def completed(subnet: Subnet, layout: Layout) -> Subnet:
+    """The Subnet with the defaults it is going to have: a pod that comes before they are written is told the same."""
+    spec = subnet.spec
+    normal = structs.replace(
+        spec,
+        provider=spec.provider or naming.OVN,
+        vpc=spec.vpc or (naming.DEFAULT_VPC if naming.is_ovn(spec.provider) else ""),
+        protocol=layout.protocol,
+        cidr_block=layout.cidr_block,
+        gateway=layout.gateway,
+        exclude_ips=layout.exclude_ips,
+    )
+    return structs.replace(subnet, spec=normal)
 
 
 def macs_only(subnet: Subnet) -> bool:
@@ -171,17 +188,17 @@ def _tell(subnet: Subnet, message: Message) -> Tell:
 
 def _normal(subnet: Subnet, layout: Layout) -> dict[str, Any]:
     """The fields that differ from normal form, and our finalizer (kube-ovn-behaviour §13.1)."""
-    spec = subnet.spec
+    spec, new = subnet.spec, completed(subnet, layout).spec
     ovn = naming.is_ovn(spec.provider)
     wanted = {
-        "provider": (spec.provider, spec.provider or naming.OVN),
-        "vpc": (spec.vpc, spec.vpc or (naming.DEFAULT_VPC if ovn else "")),
-        "protocol": (spec.protocol, layout.protocol),
-        "cidrBlock": (spec.cidr_block, layout.cidr_block),
-        "gateway": (spec.gateway, layout.gateway),
-        "excludeIps": (spec.exclude_ips, layout.exclude_ips),
+        "provider": (spec.provider, new.provider),
+        "vpc": (spec.vpc, new.vpc),
+        "protocol": (spec.protocol, new.protocol),
+        "cidrBlock": (spec.cidr_block, new.cidr_block),
+        "gateway": (spec.gateway, new.gateway),
+        "excludeIps": (spec.exclude_ips, new.exclude_ips),
     }
-    if ovn and not spec.gateway_type and wanted["vpc"][1] == naming.DEFAULT_VPC:
+    if ovn and not spec.gateway_type and new.vpc == naming.DEFAULT_VPC:
         wanted["gatewayType"] = ("", "distributed")
     if ovn and spec.enable_lb is None:
         wanted["enableLb"] = (None, True)  # type: ignore[assignment]
