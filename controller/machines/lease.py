@@ -151,7 +151,7 @@ class LeaseMachine:
         self._sighting = Sighting()
         self._phase = _Phase.FOLLOWING
         self._term = _Term("", 0)
-        self._until = self._next = float("-inf")
+        self._until = self._next = self._barred = float("-inf")
         self._version: str | None = None  # what the next write is guarded by; "": a create; None: a Read comes first
         self._sent: _Sent | None = None
 
@@ -181,7 +181,7 @@ class LeaseMachine:
     def hurry(self, now: Seconds) -> None:
         """Renew at the next act(), without waiting for when it would be due."""
         if self._phase is _Phase.LEADING:
-            self._next = min(self._next, now)
+            self._next = max(min(self._next, now), self._barred)
 
     def act(self, now: Seconds, wall: str) -> Action:
         """Say what to do now; `wall` is the time of day as a MicroTime."""
@@ -227,15 +227,17 @@ class LeaseMachine:
         else:
             self._version = None
 
-    def failed(self, now: Seconds, jitter: float = 1.0) -> None:
+    def failed(self, now: Seconds, jitter: float = 1.0, at_least: Seconds = 0.0) -> None:
         """Take in that the request was refused or not answered: the next one is a Read, whatever it was.
 
+        It is not asked before `at_least`, the server's own wish, has passed, also if the term ends meanwhile.
         Without a request in flight nothing has failed: what is known stays known.
         """
         sent, self._sent = self._sent, None
         if sent is not None:
             self._version = None
-            self._next = max(now, sent.at + self._retry * jitter)
+            self._barred = now + at_least
+            self._next = max(self._barred, sent.at + self._retry * jitter)
 
     def stood_down(self) -> None:
         """Take part again after a loss: nothing of the former term can write any more."""

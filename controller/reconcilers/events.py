@@ -164,7 +164,7 @@ class Recorder:
             try:
                 await self._kube.report(body)
             except Unavailable as silence:
-                await self._clock.sleep(max(pause, silence.retry_after or 0.0) * self._clock.jitter())
+                await self._clock.sleep(max(pause * self._clock.jitter(), silence.retry_after or 0.0))
                 continue
             except Conflict:
                 break  # it is there already

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from controller.core.objects import Kind, Lease
 from controller.machines import lease
-from controller.ports import PortError
+from controller.ports import PortError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -165,7 +165,8 @@ class Leader:
             self.trouble = ""
         except (PortError, TimeoutError) as error:
             self.trouble = str(error) or "no answer"
-            self._machine.failed(self._world.clock.now(), self._world.clock.jitter())
+            wish = (error.retry_after if isinstance(error, Unavailable) else None) or 0.0
+            self._machine.failed(self._world.clock.now(), self._world.clock.jitter(), wish)
         finally:
             self._asking = False
 

@@ -15,7 +15,7 @@ import structlog
 
 from controller.core.objects import Kind, Lease
 from controller.machines.lease import Sighting
-from controller.ports import PortError
+from controller.ports import PortError, Unavailable
 from controller.reconcilers.leader import Deposed
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Rival:
         self._lease = tuning.kube_ovn_lease
         self._sighting = Sighting()
         self._news = asyncio.Event()
+        self._wish = 0.0  # of the server, for how long not to ask again
         self.live: bool | None = None if self._lease else False  # None: not read yet
         self.trouble = "" if not self._lease else f"Lease {self._lease} not read yet"
 
@@ -48,7 +49,7 @@ class Rival:
         """Look again and again, until cancelled."""
         while self._lease:
             await self.look()
-            await self._world.clock.sleep(_LOOK_S * self._world.clock.jitter())
+            await self._rest()
 
     async def look(self) -> bool:
         """Read the Lease and judge; False if it could not be read."""
@@ -59,9 +60,11 @@ class Rival:
         try:
             found = await self._world.kube.read(Kind.LEASE, namespace, name)
         except PortError as why:
+            self._wish = (why.retry_after if isinstance(why, Unavailable) else None) or 0.0
             if not self.live:
                 self.trouble = f"Lease {self._lease} cannot be read: {why}"
             return False
+        self._wish = 0.0
         lease = found if isinstance(found, Lease) else None
         self._sighting.see(lease, clock.now())
         self._judge(live=self._sighting.live(clock.now(), _DURATION_S) and not _ancient(lease, clock.wall()))
@@ -76,7 +79,7 @@ class Rival:
     async def surely_gone(self) -> None:
         """Return when a read from now on says so."""
         while not await self.look() or self.live:
-            await self._world.clock.sleep(_LOOK_S)
+            await self._rest()
 
     async def comes(self) -> None:
         """Raise Displaced when it manages."""
@@ -84,6 +87,9 @@ class Rival:
             self._news.clear()
             await self._news.wait()
         raise Displaced
+
+    async def _rest(self) -> None:
+        await self._world.clock.sleep(max(_LOOK_S * self._world.clock.jitter(), self._wish))
 
     def _judge(self, *, live: bool) -> None:
         holder = self._sighting.holder

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SHOWN: Final = 300
+_WISH_MAX: Final = 300.0  # no server that is well asks for more; one that is not shall keep nobody waiting for ever
 
 
 class _Cause(msgspec.Struct, frozen=True):
@@ -119,9 +120,10 @@ def silence(error: Exception, *, write: bool) -> Unavailable:
 
 def _retry_after(headers: Mapping[str, str], status: Status) -> float | None:
     try:
-        return max(0.0, float(headers.get("Retry-After", "")))
+        wish = float(headers.get("Retry-After", ""))
     except ValueError:  # absent, or a date, which the API server never sends
-        return status.details.retry_after_seconds or None if status.details else None
+        wish = status.details.retry_after_seconds if status.details else 0.0
+    return min(wish, _WISH_MAX) if wish > 0.0 else None
 
 
 def _start(body: bytes) -> str:

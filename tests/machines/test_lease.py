@@ -389,6 +389,25 @@ def test_a_sighting_tells_whether_somebody_elses_lease_is_live() -> None:
     assert not seen.live(26.0, 15.0)
 
 
+def test_the_servers_wish_is_obeyed_whatever_hurries() -> None:
+    """Also by who leads and is asked to confirm it, and beyond the end of the term."""
+    one = LeaseMachine("a")
+    one.act(0.0, "w")
+    one.observed(None, 0.0)
+    one.act(0.0, "w")
+    one.answered(1, 0.0)
+    assert isinstance(one.act(2.0, "w"), Renew)
+    one.failed(2.1, 1.0, at_least=5.0)
+    one.hurry(3.0)
+    assert one.act(3.0, "w") == Wait(7.1 - 3.0)
+    assert isinstance(one.act(7.1, "w"), Read)
+    one.failed(7.1, 1.0, at_least=20.0)
+    assert one.lost(11.0)
+    one.stood_down()
+    assert one.act(11.0, "w") == Wait(27.1 - 11.0)
+    assert isinstance(one.act(27.1, "w"), Read)
+
+
 class Election(RuleBasedStateMachine):
     """Three candidates whose requests may be lost before, or after, or may land late: at most one ever leads.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from controller.reconcilers.controller import Controller
 from controller.reconcilers.events import Recorder
 from controller.reconcilers.keys import Key
 from controller.reconcilers.leader import Deposed, Leader
+from controller.reconcilers.rival import Rival
 from controller.reconcilers.settings import Tuning
 from controller.reconcilers.telemetry import Telemetry
 from tests.core.worlds import granted_ip, make_ip, make_pod, make_row, make_subnet, notes_of
@@ -42,6 +44,7 @@ from tests.sim.world import API, NB, SYSTEM_NAMESPACE, SimWorld
 
 BAD = say(Reason.SUBNET_EXHAUSTED, "queued", subnet="net")
 GOOD = say(Reason.POD_NETWORK_RELEASED, "nic", port="p", subnet="net", address="a")
+WISH_S = 7.0
 KEY = keys.reservation("web.default")
 
 
@@ -182,6 +185,44 @@ def test_too_many_events_lose_the_oldest_good_news_first() -> None:
         waiting = [recorder._waiting.pop()[0] for _ in range(events.WAITING_MAX)]
         assert {one.message.reason for one in waiting} == {BAD.reason}
         assert (waiting[0].uid, waiting[-1].uid, len(recorder._waiting)) == ("1", "last", 0)
+
+    live(story)
+
+
+class Busy:
+    """An API server that refuses whatever it is asked, and says for how long it wants to be left alone."""
+
+    def __init__(self, universe: SimWorld) -> None:
+        self._now = universe.now
+        self.asked: list[float] = []
+
+    async def refuse(self, *_request: object, **_more: object) -> Any:
+        """Answer 429."""
+        self.asked.append(self._now())
+        raise Unavailable("429", unknown=False, retry_after=WISH_S)
+
+    read = create = patch = report = refuse
+
+
+@pytest.mark.parametrize("who", ["recorder", "leader", "rival"])
+def test_what_the_server_wishes_is_the_least_that_is_waited(who: str) -> None:
+    """Jitter lengthens it or does nothing."""
+
+    async def story(universe: SimWorld) -> None:
+        busy: Any = Busy(universe)
+        world = replace(universe.world, kube=busy)
+        if who == "recorder":
+            recorder = Recorder(busy, world.clock, Telemetry(), "me")
+            recorder.tell(tell(BAD))
+            work: Any = recorder.run()
+        else:
+            work = leader(world, "a").acquire() if who == "leader" else Rival(world, Tuning()).run()
+        task = asyncio.create_task(work)
+        await asyncio.sleep(20 * WISH_S)
+        task.cancel()
+        pauses = [after - before for before, after in pairwise(busy.asked)]
+        assert len(pauses) > 3
+        assert min(pauses) >= WISH_S
 
     live(story)
 
