@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from controller.reconcilers.settings import Tuning
 from controller.wire.dial import Tls
+from controller.wire.kube import QUIET_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ class Settings:
     http_host: str
     http_port: int
     log_level: str
+    watch_silence_s: float
     tuning: Tuning
 
     @property
@@ -154,6 +156,12 @@ OPTIONS: Final = (
         _number(0, 1),
     ),
     _Option("request-limit-s", f"{_T.request_limit_s:g}", "longest life of one write", _number(1, 60)),
+    _Option(
+        "watch-silence-s",
+        f"{QUIET_S:g}",
+        "a watch that says nothing for so long, not even that nothing is new, is opened again",
+        _number(1, 3600),
+    ),
     _Option("status-every-s", f"{_T.status_every_s:g}", "a Subnet's numbers at most this often", _number(0.1, 60)),
     _Option("drain-s", f"{_T.drain_s:g}", "how long a shutdown waits for what is under way", _number(0, 300)),
     _Option("protect-in-use", "true", "an IP that a live pod uses outlives its own deletion", _truth),
@@ -253,5 +261,6 @@ def _settings(values: dict[str, object], environment: Mapping[str, str]) -> Sett
         http_host=str(values["http_host"]),
         http_port=int(str(values["http_port"])),
         log_level=str(values["log_level"]),
+        watch_silence_s=float(str(values["watch_silence_s"])),
         tuning=tuning,
     )

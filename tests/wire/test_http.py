@@ -22,7 +22,7 @@ from controller.ports import (
     Unavailable,
 )
 from controller.wire.kube import KubeWire, connect
-from tests.wire.server import Asked, Behaviour, Server, answer, head, status, stream
+from tests.wire.server import Asked, Behaviour, Server, answer, chunk, head, status, stream
 
 SEEN: list[tuple[str, str, str]] = []
 
@@ -189,12 +189,14 @@ async def test_every_exchange_is_observed(server: Server, kube: KubeWire) -> Non
     server.behaviour = reset
     with pytest.raises(Unavailable):
         await kube.create(Kind.POD, "n", "x", {})
+    await watched(kube)
     server.behaviour = stream()
     await watched(kube)
     assert SEEN == [
         ("list", "IP", "200"),
         ("patch", "Pod", "409"),
         ("create", "Pod", "error"),
+        ("watch", "IP", "error"),
         ("watch", "IP", "200"),
     ]
 
@@ -416,6 +418,27 @@ async def test_a_silent_watch_ends_a_margin_after_its_own_limit(server: Server, 
     assert isinstance(raised, Unavailable)
     limit = int(server.asked[-1].query["timeoutSeconds"])
     assert limit + 0.2 < time.monotonic() - started < limit + 2
+
+
+async def test_a_watch_that_does_not_even_say_that_nothing_is_new_is_dead(server: Server, tmp_path: Path) -> None:
+    """Bookmarks keep one alive for as long as it shall last; without them it ends long before that."""
+    bookmark = event("BOOKMARK", {"kind": "IP", "metadata": {"resourceVersion": "8"}})
+
+    async def behave(_asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(200, "Transfer-Encoding: chunked"))
+        for _ in range(4):
+            await asyncio.sleep(0.4)
+            writer.write(chunk(bookmark))
+        await asyncio.Event().wait()
+
+    server.behaviour = behave
+    wire = await connect(server.kubeconfig(tmp_path), quiet=1.0)
+    started = time.monotonic()
+    changes, raised = await asyncio.wait_for(watched(wire), 20)
+    assert [change.version for change in changes] == [8] * 4
+    assert isinstance(raised, Unavailable)
+    assert time.monotonic() - started > 2.5
+    await wire.close()
 
 
 async def test_a_quiet_watch_that_the_server_ends_is_no_error(server: Server, kube: KubeWire) -> None:
