@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios ha chaos image bench load \
+.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios ha chaos faults image bench load \
 	coldstart clean
 
 PYTHON ?= python3
@@ -65,6 +65,9 @@ ha: tools ## the leader killed 20 times during churn, each take-over timed
 
 chaos: tools ## five minutes of scaling in a tight subnet, the controller killed every 20 s
 	KEEPIP_CHAOS_SECONDS=300 $(PY) -m pytest -q tests/scenarios/test_chaos.py
+
+faults: tools ## whatever can be wrong between the controller and the API server, with nothing left of it at rest
+	KEEPIP_FAULTS=1 $(PY) -m pytest -q tests/scenarios/test_faults.py
 
 image: tools ## the Dockerfile, built without a container engine (needs root) and run as nobody on a read-only root
 	@$(PY) -m pytest -q tests/image

@@ -11,7 +11,7 @@ import yaml
 
 from controller.wire.kube import _PLACES
 from tests.cluster.cluster import ACCOUNT, MANIFESTS, NAMESPACE, Cluster
-from tests.scenarios.deaf import Deaf
+from tests.scenarios.proxy import Deaf, Proxy
 from tests.scenarios.stage import KUBEOVN, Api, Keeper, Object, Stage, eventually
 from tests.scenarios.test_neighbours import neighbour
 from tests.scenarios.test_statefulsets import Web
@@ -143,9 +143,10 @@ def test_every_right_is_missed_when_it_is_not_there_and_no_other_is(ground: tupl
     """Each verb on each resource: its absence is seen in the metrics, with it the work goes on; used is granted."""
     cluster, api = ground
     keeper = Keeper(cluster)
-    with Deaf(cluster) as deaf, Granter(cluster, api, keeper) as granter:
+    deaf = Deaf()
+    with Proxy(cluster) as proxy, proxy.under(deaf), Granter(cluster, api, keeper) as granter:
         stage = Stage(cluster, api, keeper)
-        flags = (f"--kubeconfig={deaf.kubeconfig}", "--sweep-s=1")
+        flags = (f"--kubeconfig={proxy.kubeconfig}", "--sweep-s=1")
         keeper.start(*flags, wait=False)
         keeper.ready(120)
         _ordinary(stage, granter)
