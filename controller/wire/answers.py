@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SHOWN: Final = 300
-_WISH_MAX: Final = 300.0  # no server that is well asks for more; one that is not shall keep nobody waiting for ever
+_WISH_MAX: Final = 60.0  # no server that is well asks for more; one that is not shall keep nobody waiting for ever
 
 
 class _Cause(msgspec.Struct, frozen=True):

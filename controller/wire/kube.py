@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 500
 _CONNECT: Final = 5.0
+_TICK: Final = 1e-6  # who comes back as early as this has only been rounded
 # A watch that has nothing to tell says so every 60 to 62 s (measured on 1.36; of a server that has just been started,
 # the first time after up to 121 s). A watch that was given up too early costs one request: it goes on where it was.
 QUIET_S: Final = 90.0
@@ -159,6 +160,7 @@ class KubeWire:
         self._observe = observe
         self._readers = {kind: Reader(kind) for kind in Kind}
         self._seen = dict.fromkeys(Kind, 0)
+        self._left_alone: dict[str, float] = {}  # until when, by kind
 
     async def close(self) -> None:
         """Close every connection; what is under way ends as Unavailable."""
@@ -269,6 +271,27 @@ class KubeWire:
         self._saw(kind, meta.version)
         return meta
 
+    # ---- an overloaded server
+
+    def _hold(self, kind: str) -> None:
+        """Send nothing while the server wants to be left alone with this kind: a thousand keys are no thousand tries.
+
+        By kind, because one whose storage is broken is answered 429 for ever. A Lease obeys only its own refusals.
+        """
+        left = self._left_alone.get(kind, 0.0) - self._clock.now()
+        if left > _TICK and kind != Kind.LEASE:
+            raise Unavailable(
+                f"the server wants no request for {kind} for {left:.1f} s", unknown=False, retry_after=left
+            )
+
+    def _refusal(self, kind: str, code: int, headers: Mapping[str, str], body: bytes, *, write: bool) -> PortError:
+        """What the answer means, and for how long it silences us."""
+        error = refusal(code, headers, body, write=write)
+        if code == 429 and isinstance(error, Unavailable) and error.retry_after:
+            until = self._clock.now() + error.retry_after
+            self._left_alone[kind] = max(until, self._left_alone.get(kind, 0.0))
+        return error
+
     # ---- HTTP
 
     async def _get(self, verb: str, kind: str, path: str, query: Mapping[str, str] | None = None) -> bytes:
@@ -282,13 +305,14 @@ class KubeWire:
 
         401 comes before anything is done, so asking again with a renewed token is safe.
         """
+        self._hold(request.kind)
         credentials = await self._access.headers()
         code, headers, body = await self._exchange(request, credentials)
         if code == 401 and await self._access.renew(credentials):
             code, headers, body = await self._exchange(request, await self._access.headers())
         if 200 <= code < 300:
             return body
-        raise refusal(code, headers, body, write=request.writes)
+        raise self._refusal(request.kind, code, headers, body, write=request.writes)
 
     async def _exchange(self, request: _Request, credentials: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         headers = {**_COMMON, **credentials} | ({"Content-Type": request.content_type} if request.data else {})
@@ -314,6 +338,7 @@ class KubeWire:
     async def _chunks(self, kind: Kind, query: Mapping[str, str], limit: float) -> AsyncIterator[bytes]:
         """The bytes of a watch as they arrive. Raises every PortError."""
         url = self._url(_PLACES[kind].path(""), urlencode(query))
+        self._hold(kind)
         timeout = aiohttp.ClientTimeout(total=limit, sock_connect=_CONNECT, sock_read=self._limits.quiet)
         credentials = await self._access.headers()
         started, answered = self._clock.now(), False
@@ -326,7 +351,7 @@ class KubeWire:
                 if answer.status != 200:
                     if answer.status == 401:
                         await self._access.renew(credentials)  # for the next try
-                    raise refusal(answer.status, answer.headers, await answer.read(), write=False)
+                    raise self._refusal(kind, answer.status, answer.headers, await answer.read(), write=False)
                 _keep_alive(answer)
                 async for chunk in answer.content.iter_any():
                     yield chunk

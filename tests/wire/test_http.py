@@ -115,8 +115,8 @@ async def test_an_answer_becomes_its_error(server: Server, kube: KubeWire, behav
         (answer(429, failure(429, "TooManyRequests") | {"details": {"retryAfterSeconds": 3}}), False, 3.0),
         (status(503, "ServiceUnavailable"), True, None),
         (answer(503, b"", "Retry-After: 2"), True, 2.0),
-        (answer(429, b"", "Retry-After: 86400"), False, 300.0),
-        (answer(429, b"", "Retry-After: inf"), False, 300.0),
+        (answer(429, b"", "Retry-After: 86400"), False, 60.0),
+        (answer(429, b"", "Retry-After: inf"), False, 60.0),
         (answer(429, b"", "Retry-After: nan"), False, None),
         (answer(429, b"", "Retry-After: -1"), False, None),
         (status(504, "Timeout"), True, None),
@@ -136,10 +136,40 @@ async def test_a_write_knows_whether_it_may_have_happened(
     server: Server, kube: KubeWire, behaviour: Behaviour, *, unknown: bool, retry_after: float | None
 ) -> None:
     server.behaviour = behaviour
-    for write in (kube.create(Kind.IP, "", "x", {}), kube.patch(Kind.IP, "", "x", {})):
+    for write in (kube.create(Kind.IP, "", "x", {}), kube.patch(Kind.POD, "n", "x", {})):
         with pytest.raises(Unavailable) as raised:
             await asyncio.wait_for(write, 5)
         assert (raised.value.unknown, raised.value.retry_after) == (unknown, retry_after)
+
+
+async def test_a_server_that_is_overloaded_is_left_alone_with_that_kind(server: Server, kube: KubeWire) -> None:
+    """By all who want something of the kind, and as long as it says; other kinds go on, and the Lease always does."""
+    server.behaviour = answer(429, b"", "Retry-After: 1")
+    with pytest.raises(Unavailable):
+        await kube.patch(Kind.IP, "", "x", {})
+    refused = time.monotonic()
+    server.behaviour = answer(200, page())
+    others = (kube.patch(Kind.IP, "", "y", {}), kube.delete(Kind.IP, "", "z", "u"), kube.list(Kind.IP))
+    for ask in (*others, anext(kube.watch(Kind.IP, 5))):
+        with pytest.raises(Unavailable) as raised:
+            await ask
+        assert not raised.value.unknown
+        assert 0 < (raised.value.retry_after or 0) <= 1
+    assert len(server.asked) == 1
+    await kube.list(Kind.POD)
+    while True:
+        try:
+            await kube.list(Kind.IP)
+        except Unavailable as early:
+            await asyncio.sleep(early.retry_after or 0)
+        else:
+            break
+    assert time.monotonic() - refused > 0.99
+    server.behaviour = answer(429, b"", "Retry-After: 60")
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await kube.read(Kind.LEASE, "n", "l")
+    assert len(server.asked) == 5
 
 
 @pytest.mark.parametrize("behaviour", [answer(502, b"<html>"), reset, silence, answer(503, b"")])
