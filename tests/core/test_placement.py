@@ -120,6 +120,7 @@ def test_a_named_address_picks_the_subnet_that_it_lies_in() -> None:
 
     assert subnet_of(make_pod(), namespace, THREE, "", asks("10.2.0.9")) == "b"
     assert subnet_of(make_pod(), namespace, THREE, "", asks(pool=("10.2.0.9",))) == "b"
+    assert subnet_of(make_pod(), namespace, THREE, "", asks(pool=("10.9.9.9", "10.2.0.9"))) == "b", "seed 59"
     assert subnet_of(make_pod(), namespace, THREE, "", asks("10.3.0.3", "fd00:3::3")) == "dual"
     assert subnet_of(make_pod(), namespace, THREE, "", asks("10.2.0.9", "fd00:3::3")) == "a"
     assert subnet_of(make_pod(), namespace, THREE, "", asks("10.9.9.9")) == "a"

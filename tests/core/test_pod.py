@@ -810,13 +810,19 @@ def test_a_port_made_for_a_pod_that_a_reservation_then_refuses_is_dropped() -> N
     outside = Ask(entry=Entry(num("192.0.2.9")))
     assert with_ask(outside, held=(held_by(ordinary, former),)).effects == ()
     assert with_ask(outside, held=(held_by(ordinary, mine),)).effects == (DropPort(mine),), "seed 280"
+    request = make_ip(subnet="gone")  # of a user, which cannot be granted while the port is there: seed 209
+    assert with_ask(outside, held=(held_by(request, mine),)).effects == (DropPort(mine),)
+    assert with_ask(outside, held=(held_by(None, mine),)).effects == (DropPort(mine),)
+    assert with_ask(outside, held=(held_by(make_ip(ip_address="10.0.0.4"), mine),)).effects == ()
     kept = [make_row(), make_row("10.0.0.4", vendor="other")]
     assert [decided(make_pod(), held=(held_by(refusing, row),)).effects for row in kept] == [(), ()]
 
 
 def test_a_refused_pod_of_a_vm_leaves_no_options_of_a_migration() -> None:
     """Seed 577: the port was kept, its migration over, and the next pod could not be served."""
-    moving = make_row()._replace(options=(("activation-strategy", "rarp"), ("requested-chassis", "a,b")))
+    moving = make_row(pod_uid="former")._replace(
+        options=(("activation-strategy", "rarp"), ("requested-chassis", "a,b"))
+    )
     outside = Ask(entry=Entry(num("192.0.2.9")))
     waiting: dict[str, Any] = {"held": (held_by(None, moving),), "options": {}}
 
@@ -824,6 +830,6 @@ def test_a_refused_pod_of_a_vm_leaves_no_options_of_a_migration() -> None:
     assert told(decision)[0] == "AddressOutOfRange"
     assert decision.effects == (PutPort(moving._replace(options=(), uuid=""), moving),)
     assert with_ask(outside, **(waiting | {"options": None})).effects == ()
-    assert with_ask(outside, held=(held_by(None, make_row()),), options={}).effects == ()
+    assert with_ask(outside, held=(held_by(None, make_row(pod_uid="former")),), options={}).effects == ()
     stranger = make_row(vendor="other")._replace(options=moving.options)
     assert with_ask(outside, held=(held_by(None, stranger),), options={}).effects == ()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from controller.core.decisions.placement import Place
     from controller.core.effects import Effect
     from controller.core.ipam import Book
-    from controller.core.objects import Ip, Seconds
+    from controller.core.objects import Ip, Pod, Seconds
     from controller.core.rows import PortRow
 
 SCHEDULING_GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too
@@ -92,13 +92,20 @@ def _port_at_rest(view: View) -> tuple[Effect, ...]:
     row, held, pod = view.held.row, view.held, view.leader
     if row is None or not row.ours or row.type != "":
         return ()
-    its_own = held.reserved or row.external(POD_UID) == pod.object.metadata.uid
-    if its_own and held.recorded is not None and not carries(row, held.recorded) and not pod.running:
+    if not pod.running and _untold(held, row, pod.object):
         return (DropPort(row),)
     if view.options is None:
         return ()
     plain = row._replace(options=merged(row.options, view.options))
     return (PutPort(plain._replace(uuid=""), row),) if plain != row else ()
+
+
+def _untold(held: Held, row: PortRow, pod: Pod) -> bool:
+    """True for a port that no record is of: made for the pod itself, or beside a reservation of something else."""
+    its_own = row.external(POD_UID) == pod.metadata.uid
+    if held.recorded is not None:
+        return (its_own or held.reserved) and not carries(row, held.recorded)
+    return its_own and (held.ip is None or not tells_of(held.ip, row))
 
 
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:

@@ -189,9 +189,9 @@ def _line(place: Place, pool: str, families: tuple[Family, ...]) -> Topic | None
 def subnet_of(pod: Pod, namespace: Namespace | None, places: Places, reserved_in: str, ask: Ask) -> str:
     """The name of the pod's subnet, first rule that applies (contract §4); "" only if there is no default.
 
-    Of several subnets of a namespace the pod's reservation, then its named address, then what its port has already
-    picks the one they lie in, else the first with room (bug row 49: the reported error is that of the subnet the
-    address belongs to).
+    Of several subnets of a namespace the pod's reservation picks the one it lies in, then the first of its named
+    addresses that lies in any, then what its port has already, else the first with room (bug row 49: the reported
+    error is that of the subnet the address belongs to).
     """
     pinned = pod.metadata.annotations.get(naming.PREFIX + "logical_switch", "")
     if pinned:
@@ -201,9 +201,9 @@ def subnet_of(pod: Pod, namespace: Namespace | None, places: Places, reserved_in
         return reserved_in or places.default()
     if reserved_in in listed:
         return reserved_in
-    entry = ask.entry or (ask.pool[0] if ask.pool else None)
-    if entry is not None:
-        return next((s for s in listed if _contains(places.place(s), entry)), listed[0])
+    asked = (ask.entry,) if ask.entry is not None else ask.pool
+    if asked:
+        return next((s for entry in asked for s in listed if _contains(places.place(s), entry)), listed[0])
     kept = next((s for s in listed if places.keeps(s)), None)
     return kept or next((s for s in listed if places.room(s, "", ask.families)), listed[0])
 
@@ -217,16 +217,16 @@ def _candidates(pod: Pod, namespace: Namespace | None, places: Places) -> tuple[
 def subnet_of_nic(pod: Pod, nic: Nic, places: Places, reserved_in: str, ask: Ask) -> str:
     """The name of a further NIC's subnet: the one it names, else one that is bound to its provider, "" without any.
 
-    Of several, that of its reservation, of the address that it asks for, of what it has already, the first with room.
+    Of several, that of its reservation, of the first address it asks for that lies in any, of what it has already, the
+    first with room.
     """
     pinned = pod.metadata.annotations.get(nic.key("logical_switch"), "")
     bound = places.bound(nic.bound)
     if pinned or not bound:
         return pinned
-    entry = ask.entry or (ask.pool[0] if ask.pool else None)
+    asked = (ask.entry,) if ask.entry is not None else ask.pool
     fits: list[Callable[[str], bool]] = [lambda s: s == reserved_in]
-    if entry is not None:
-        fits.append(lambda s: _contains(places.place(s), entry))
+    fits += [lambda s, entry=entry: _contains(places.place(s), entry) for entry in asked]  # type: ignore[misc]
     fits += [places.keeps, lambda s: places.room(s, "", ask.families)]
     return next((s for fit in fits for s in bound if fit(s)), bound[0])
 
