@@ -1,9 +1,10 @@
 """Does the simulation bite? Break one rule at a time and count the universes until somebody notices.
 
-    python -m tests.sim.mutants [--limit N] [--jobs 2] [--only TEXT]
+    python -m tests.sim.mutants [--limit N] [--jobs 2] [--only TEXT] [--record]
 
 To add a mutant: one line in MUTANTS, a name that is a sentence, and a patch as a context manager. A universe that the
-healthy controller does not survive proves nothing and is skipped.
+healthy controller does not survive proves nothing and is skipped. `bites.json` says which seed noticed a mutant last
+time: it is tried first, and is only a hint, for any change of the stories makes it another universe.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import itertools
+import json
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from unittest import mock
 
@@ -52,6 +56,8 @@ from tests.sim.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+BITES: Final = Path(__file__).with_name("bites.json")
 
 Patch: TypeAlias = "Callable[[], AbstractContextManager[Any]]"
 
@@ -313,7 +319,7 @@ MUTANTS: Final[dict[str, Patch]] = {
 
 @dataclass(frozen=True, slots=True)
 class Bite:
-    """How a mutant was noticed: the first seed that did, what it said, and how many it took."""
+    """How a mutant was noticed: the seed that did, what it said, and how many it took."""
 
     name: str
     seed: int | None
@@ -323,12 +329,19 @@ class Bite:
 
 def hunt(name: str, limit: int) -> Bite:
     """Run universes with the mutant until one notices; only those that a healthy controller survives count."""
-    for seed in range(limit):
+    hints = [known()[name]] if name in known() else []
+    for tried, seed in enumerate(itertools.chain(hints, range(limit)), 1):
         with MUTANTS[name]():
             _, outcome, why = attempt(seed)
         if outcome is None and attempt(seed)[1] is not None:
-            return Bite(name, seed, why, seed + 1)
+            return Bite(name, seed, why, tried)
     return Bite(name, None, "", limit)
+
+
+def known() -> dict[str, int]:
+    """Which seed noticed which mutant when it was last recorded."""
+    found: dict[str, int] = json.loads(BITES.read_text())
+    return found
 
 
 def main() -> int:
@@ -337,14 +350,21 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=1200, help="universes to try before a mutant counts as survivor")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="")
+    parser.add_argument("--record", action="store_true", help="write the seeds that noticed into bites.json")
     asked = parser.parse_args()
     names = [name for name in MUTANTS if asked.only in name]
-    survivors, started = 0, time.perf_counter()
+    seeds, started = {name: seed for name, seed in known().items() if name in MUTANTS}, time.perf_counter()
+    survivors = 0
     with ProcessPoolExecutor(asked.jobs) as jobs:
-        for bite in jobs.map(functools.partial(hunt, limit=asked.limit), names):
+        running = {jobs.submit(hunt, name, asked.limit) for name in names}
+        for done in as_completed(running):
+            bite = done.result()
             survivors += bite.seed is None
+            seeds |= {bite.name: bite.seed} if bite.seed is not None else {}
             verdict = f"caught by seed {bite.seed}" if bite.seed is not None else "SURVIVED"
             print(f"{bite.name:48} {verdict:20} after {bite.tried:3}  {bite.why[:150]!r}", flush=True)
+    if asked.record:
+        BITES.write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")
     print(f"{len(names)} mutants, {survivors} survived, {time.perf_counter() - started:.0f} s")
     return 1 if survivors else 0
 

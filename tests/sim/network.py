@@ -35,6 +35,7 @@ class Faults:
     half_open: float = 0.004
     compact: float = 0.01
     cut_northbound: float = 0.01
+    orphaned: float = 0.3  # a transaction whose sender is dead arrives much later
     api_away_every: float = 150.0
     northbound_away_every: float = 150.0
 
@@ -53,6 +54,7 @@ class Process:
     held_until: float = 0.0
     sent: int = 0
     holder: str = ""
+    asking: asyncio.Event = field(default_factory=asyncio.Event)  # a transaction was sent to Northbound
     heard: dict[tuple[str, ...], float] = field(default_factory=dict)
 
 

@@ -280,10 +280,13 @@ class SimNorthbound(Northbound):
         deadline = loop.time() + REQUEST_LIMIT
 
         def arrive() -> None:
-            if loop.time() <= deadline and self._flying.pop(answer, None) is not None:
+            if self._process.dead and self._network.chance(self._network.faults.orphaned):
+                loop.call_later(self._network.rng.uniform(1, 30), arrive)  # what the dead have sent, TCP sends again
+            elif (self._process.dead or loop.time() <= deadline) and self._flying.pop(answer, None) is not None:
                 self._serve(answer, act)
 
         self._flying[answer] = act
+        self._process.asking.set()
         self._later(arrive)
         timeout = loop.call_at(deadline, self._lose, answer)
         try:

@@ -91,6 +91,14 @@ class Life:
         self.process.dead = True
         await self._end()
 
+    async def crash_asking(self) -> None:
+        """Kill it when it has just asked Northbound for something, or in 30 seconds."""
+        self.process.asking.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                await self.process.asking.wait()
+        await self.crash()
+
     async def leave(self, rng: Random) -> None:
         """Ask it to go, as a rolling update does, and kill it if it has not gone in 30 seconds."""
         self._program.stop()
@@ -184,8 +192,11 @@ class Universe:
 
     async def _replace_a_life(self) -> None:
         life = self._lives.pop(self._rng.randrange(len(self._lives)))
-        if self._rng.random() < 0.3:
+        dice = self._rng.random()
+        if dice < 0.3:
             await life.leave(self._rng)
+        elif dice < 0.6:
+            await life.crash_asking()
         else:
             await life.crash()
         await asyncio.sleep(self._rng.choice((0, self._rng.uniform(0, 25))))
