@@ -3,7 +3,8 @@
 The laws (contract §2):
 * an address that any record names is never given to anyone else, whatever the Subnet says meanwhile;
 * a claim ends only by the record that made it: `put` under one (source, key) touches no other record's claim;
-* a promise ends when a port or IP record keeps it, or when it is put away; there is no other memory of ours;
+* a promise ends when an IP record keeps it, or when it is put away; there is no other memory of ours. A port record
+  does not end it: its IP may be accepted and not shown yet when somebody removes the port by hand;
 * an address of a named pool is given only to who asks for that pool, or for that address;
 * `choose`, `put` and every question but `usage` cost the same with ten addresses and with a million.
 """
@@ -100,7 +101,7 @@ class Ledger:
         if source is Source.PROMISE:
             new = tuple(record for record in new if not self._is_kept(record))
         self._replace((source, key), new, now)
-        if source in (Source.PORT, Source.IP):
+        if source is Source.IP:
             for record in new:
                 self._fulfil(record, now)
 
@@ -314,10 +315,8 @@ class Ledger:
             self._replace(claim, tuple(one for one in self._said[claim] if not _keeps(record, one)), now)
 
     def _is_kept(self, promise: Record) -> bool:
-        return any(
-            source in (Source.PORT, Source.IP) and _keeps(record, promise)
-            for source, _, record in self.records_of(promise.port)
-        )
+        records = self.records_of(promise.port)
+        return any(source is Source.IP and _keeps(record, promise) for source, _, record in records)
 
     # -- rooms -------------------------------------------------------------------------------------
 

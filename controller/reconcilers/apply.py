@@ -132,7 +132,8 @@ class Applier:
             return
         if isinstance(found, Vip) and whom.row is not None and not occupants.tenant(whom.row, found, None):
             return
-        if found is not None and (not isinstance(found, Pod) or found.alive):
+        there = found is not None and (not isinstance(found, Pod) or (found.alive and not found.spec.host_network))
+        if there:
             msg = f"{whom.kind} {whom.namespace}/{whom.name} is there: its replica is late"
             raise Conflict(msg)
 

@@ -155,6 +155,11 @@ def test_a_request_for_what_the_pod_gets_becomes_its_reservation() -> None:
         assert body["metadata"]["finalizers"] == [FINALIZER]
         assert body["metadata"]["resourceVersion"] == "7"
         assert body["spec"]["attachIps"] == []
+    backed_up = make_ip(labels=ORDINARY, subnet="old", finalizers=("example.com/backup",))  # no address: seed 792
+    assert patch_of(realised(make_pod(), held_by(backed_up)))["metadata"]["finalizers"] == [
+        "example.com/backup",
+        FINALIZER,
+    ]
     ordinary = patch_of(realised(make_pod(), held_by(make_ip(labels=ORDINARY, subnet="old"))))
     assert naming.RESERVED not in ordinary["metadata"]["labels"]
     assert ordinary["spec"]["subnet"] == "net"

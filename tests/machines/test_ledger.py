@@ -299,14 +299,15 @@ def test_what_is_kept_is_taken_field_by_field_from_the_most_trusted_record() -> 
 # -- promises ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", [Source.PORT, Source.IP])
-def test_a_promise_ends_when_a_record_keeps_it(source: Source) -> None:
+def test_a_promise_ends_when_an_ip_keeps_it() -> None:
+    """Not with the port: seed 614, where a person removed it while its IP was accepted and not shown."""
     ledger = opened()
     took(ledger, "a")
     (promise,) = ledger.promised("a")
 
-    ledger.put(source, "by any name", [promise], 0.0)
-
+    ledger.put(Source.PORT, "by any name", [promise], 0.0)
+    assert ledger.promised("a") == (promise,)
+    ledger.put(Source.IP, "by any name", [promise], 0.0)
     assert ledger.promised("a") == ()
     assert ledger.holders("net", Address(4, num("10.0.0.2"))) == ("a",)
     assert ledger.drain_freed() == []
@@ -327,7 +328,7 @@ def test_a_promise_stays_while_a_record_names_less_or_something_else(other: Reco
     promise = record("a", "10.0.0.2", "fd00::2", 7)
     says(ledger, Source.PROMISE, promise)
 
-    says(ledger, Source.PORT, other)
+    says(ledger, Source.IP, other)
     ledger.put(Source.POD, "a", [promise], 0.0)
 
     assert ledger.promised("a") == (promise,)
@@ -336,7 +337,7 @@ def test_a_promise_stays_while_a_record_names_less_or_something_else(other: Reco
 def test_a_record_with_another_mac_is_the_truth() -> None:
     ledger = opened()
     says(ledger, Source.PROMISE, record("a", "10.0.0.2", mac=7))
-    says(ledger, Source.PORT, record("a", "10.0.0.2", mac=8))
+    says(ledger, Source.IP, record("a", "10.0.0.2", mac=8))
 
     assert ledger.promised("a") == ()
     assert ledger.mac_holders(7) == ()
@@ -357,7 +358,7 @@ def test_only_the_kept_promise_of_a_port_ends() -> None:
     promises = [record("a", "10.0.0.2"), record("a", "10.0.0.2", subnet="twin")]
     ledger.put(Source.PROMISE, "a", promises, 0.0)
 
-    says(ledger, Source.PORT, promises[0])
+    says(ledger, Source.IP, promises[0])
 
     assert ledger.promised("a") == (promises[1],)
 

@@ -76,7 +76,6 @@ WANTS = st.builds(
     patient=st.booleans(),
     pool=st.sampled_from(POOLS),
 ) | st.builds(Want, st.sampled_from(PORTS), V4S, V6S, MAC, families=FAMILY_CHOICES)
-RECORDING = (Source.PORT, Source.IP)
 
 
 class Place(NamedTuple):
@@ -165,7 +164,7 @@ class Model:
         if source is Source.PROMISE:
             records = tuple(one for one in records if not self.is_kept(one))
         self.said[source, key] = records
-        if source in RECORDING:
+        if source is Source.IP:
             for port in {one.port for one in records}:
                 promises = self.said.get((Source.PROMISE, port), ())
                 self.said[Source.PROMISE, port] = tuple(one for one in promises if not keeps(records, one))
@@ -176,7 +175,7 @@ class Model:
         self.forget()
 
     def is_kept(self, promise: Record) -> bool:
-        return any(keeps(records, promise) for (source, _), records in self.said.items() if source in RECORDING)
+        return any(keeps(records, promise) for (source, _), records in self.said.items() if source is Source.IP)
 
     def held_by(self) -> set[tuple[Place, str]]:
         return {(Place(one.subnet, address), one.port) for one in self.records() for address in one.addresses}

@@ -320,6 +320,9 @@ def test_a_pod_that_lives_stops_its_release() -> None:
         await applied(universe, ConfirmGone("default", "web"), None)
         universe.store.create(Kind.POD, "default", "web", {"spec": {}}, "user")
         await applied(universe, ConfirmGone("default", "web"), Conflict)
+        on_host = {"spec": {"hostNetwork": True}}  # has no address of ours, whatever its namesake had: seed 778
+        universe.store.create(Kind.POD, "default", "agent", on_host, "user")
+        await applied(universe, ConfirmGone("default", "agent"), None)
         await applied(universe, ConfirmGone("default", "web", Kind.STATEFUL_SET), None)
         universe.store.create(Kind.STATEFUL_SET, "default", "web", {"spec": {}}, "user")
         await applied(universe, ConfirmGone("default", "web", Kind.STATEFUL_SET), Conflict)

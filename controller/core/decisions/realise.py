@@ -119,9 +119,7 @@ def _ip_effects(request: Request, bidder: Bidder, held: Held, grant: Grant) -> l
     if ip.metadata.deleting or naming.special(ip):
         return []
     granted = held.recorded is not None
-    if not granted and ip.metadata.finalizers and not ip.metadata.ours:
-        return []
-    if not granted and not adoptable(bidder, ip, grant):
+    if not granted and (naming.foreign(ip) or not adoptable(bidder, ip, grant)):
         return []
     if held.reserved and held.recorded is not None and not bidder.runs_with(held.recorded) and bidder.running:
         return []  # the pod goes on with its own address, the reservation keeps its own (both are marked)
