@@ -140,6 +140,7 @@ class Controller:
         except* Deposed:
             log.warning("lease lost", identity=self.tuning.identity)
         finally:
+            self.picture.leads = False
             self.telemetry.led(leading=False)
         await self.leader.release()
         log.info("not leading", identity=self.tuning.identity)
@@ -176,6 +177,7 @@ class Controller:
         while self.picture.seq < last:
             self._rows.clear()
             await self._rows.wait()
+        self.picture.leads = True
 
     async def _resync(self) -> None:
         """Look at everything again, events or not: what no event will ever tell is found here (contract §7)."""

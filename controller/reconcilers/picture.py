@@ -105,6 +105,7 @@ class Picture:
         self.shared: dict[str, None] = {}  # ports with an address that a second one has claimed just now
         self.crowded: set[str] = set()  # subnets that have changed themselves
         self._granted: dict[str, tuple[str, Recorded]] = {}  # IP name -> uid, what was granted
+        self.leads = False  # else somebody else writes, and what was seen last is what was granted
         self._unplaced: set[str] = set()  # ports whose rows do not say in which switch they are
         self._topics: dict[Topic, None] = {}
 
@@ -170,7 +171,7 @@ class Picture:
         A MAC alone is a grant only where there is nothing else to give: elsewhere somebody has emptied the addresses.
         """
         uid, memory = self._granted.get(ip.metadata.name, ("", None))
-        found = records.granted(ip, memory if uid == ip.metadata.uid else None)
+        found = records.granted(ip, memory if self.leads and uid == ip.metadata.uid else None)
         emptied = found is not None and found.reserved != "false" and not addresses(found)
         return None if found is not None and emptied and self.atlas.gives_addresses(found.subnet) else found
 

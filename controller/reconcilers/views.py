@@ -25,6 +25,7 @@ from controller.core.decisions.retention import Pods
 from controller.core.decisions.sweep import ids_of
 from controller.core.faults import Malformed
 from controller.core.objects import Kind
+from controller.core.rows import POD_UID
 from controller.reconcilers import keys, workloads
 from controller.reconcilers.bids import NO_ASK, Bids, unreadable
 from controller.reconcilers.nics import takes_part
@@ -140,7 +141,7 @@ class Views:
         listed = {naming.port_name(owner, nic.provider): None for _, found in live for nic in found.nics}
         others = (self._one(port, owner) for port in self._ports(owner) if port not in listed)
         # What was only promised and never recorded is let go of, whatever becomes of the network that it was for.
-        held = tuple(one for one in others if not ((one.ip or one.row) and _may_have(live, owner, one.port)))
+        held = tuple(one for one in others if not ((one.ip or one.row) and _may_have(live, owner, one)))
         return of_pod.View(
             owner=owner,
             nics=tuple(self._nic(owner, port) for port in listed),
@@ -285,9 +286,16 @@ def _stamp(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _may_have(live: list[tuple[Pod, Networks]], owner: naming.Owner, port: str) -> bool:
-    """True if a live pod may have that port, though nobody can tell now: then it stays as it is (Rule 2)."""
-    provider = naming.provider_of(port, owner)
+def _may_have(live: list[tuple[Pod, Networks]], owner: naming.Owner, held: realise.Held) -> bool:
+    """True if a live pod may have that port, though nobody can tell now: then it stays as it is (Rule 2).
+
+    One that was made for another pod, and is told of by no IP, is nobody's.
+    """
+    if held.row is not None and held.recorded is None:
+        told = held.ip is not None and of_reservation.tells_of(held.ip, held.row)
+        if not told and held.row.external(POD_UID) not in {"", *(one.metadata.uid for one, _ in live)}:
+            return False
+    provider = naming.provider_of(held.port, owner)
     if provider == naming.OVN:  # with another default network it is none of ours any more, unless the pod runs with it
         return any(naming.OVN in records.running(one) for one, _ in live)
     return any(found.may_have(provider) for _, found in live)

@@ -15,7 +15,7 @@ from controller.core.decisions.placement import Ask, Entry, Home, Place
 from controller.core.decisions.pod import decide, together
 from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Patch, Promise, PutPort, Withdraw
 from controller.core.ipam import Source
-from controller.core.objects import Kind, Pod
+from controller.core.objects import IpStatus, Kind, Pod
 from controller.machines.pools import Pools
 from tests.core.test_placement import MISSING
 from tests.core.worlds import (
@@ -816,6 +816,17 @@ def test_a_port_made_for_a_pod_that_a_reservation_then_refuses_is_dropped() -> N
     assert with_ask(outside, held=(held_by(make_ip(ip_address="10.0.0.4"), mine),)).effects == ()
     kept = [make_row(), make_row("10.0.0.4", vendor="other")]
     assert [decided(make_pod(), held=(held_by(refusing, row),)).effects for row in kept] == [(), ()]
+
+
+def test_what_a_status_tells_of_a_former_reservation_goes_first() -> None:
+    """Seed 1533: the label went to "false" and back while the process crashed in between: the old MAC was put back."""
+    was = structs.replace(granted_ip(labels={**GRANTED, **ORDINARY}), status=IpStatus(recorded=recorded()))
+
+    decision = decided(make_pod(), held=(held_by(was),))
+    assert patch_of(decision)["status"]["recorded"] is None
+    assert (len(decision.effects), decision.waits[0]) == (1, ("ip", "web.default"))
+    plain = structs.replace(was, status=IpStatus())
+    assert "PatchPod" in names(decided(make_pod(), held=(held_by(plain),)))
 
 
 def test_a_refused_pod_of_a_vm_leaves_no_options_of_a_migration() -> None:

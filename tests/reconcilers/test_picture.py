@@ -108,10 +108,17 @@ def test_reservations_are_counted_per_subnet_as_they_come_and_go(picture: Pictur
 
 
 def test_what_was_granted_is_remembered_for_that_object_only(picture: Picture) -> None:
-    """An edit is undone from it; another object of the name starts anew."""
+    """An edit is undone from it by who leads; another object of the name starts anew.
+
+    Who does not lead sees a leader's writes among the edits and cannot tell them: seed 1533.
+    """
     show(picture, Kind.IP, None, granted_ip())
     edited = granted_ip("10.0.0.6")
 
+    standby = picture.granted(edited)
+    assert standby is not None
+    assert standby.v4_ip_address == "10.0.0.6"
+    picture.leads = True
     found = picture.granted(edited)
     assert found is not None
     assert found.v4_ip_address == "10.0.0.2"
@@ -272,6 +279,7 @@ def test_a_grant_that_was_answered_outranks_an_edit_shown_with_it(picture: Pictu
     edited = granted_ip(address="10.0.0.6")
     grant = Remember("web.default", edited.metadata.uid, recorded())
 
+    picture.leads = True
     show(picture, Kind.IP, None, edited)
     picture.remember(grant, NOW)
     assert picture.granted(edited) == recorded()
@@ -449,6 +457,20 @@ def test_a_definitions_change_concerns_the_pods_that_name_it(picture: Picture) -
     assert show(picture, Kind.NAD, None, nad) == found
     assert ("nad", "default", "net1") in picture.drain_topics()
     assert show(picture, Kind.NAD, nad, None) == found
+
+
+@pytest.mark.parametrize(
+    ("uid", "told", "gone"), [("former", False, True), ("pod-uid", False, False), ("former", True, False)]
+)
+def test_a_port_that_a_live_pod_may_have_is_left_alone(picture: Picture, uid: str, *, told: bool, gone: bool) -> None:
+    """Unless it was made for a former pod and no IP tells of it: a reservation of its name waits for its end (1431)."""
+    port = "web.default.net1.default.ovn"
+    show(picture, Kind.POD, None, make_pod(notes={naming.NETWORKS: "net1"}))  # of no definition: nobody can tell
+    show_row(picture, make_row(name=port, pod_uid=uid), port)
+    show(picture, Kind.IP, None, make_ip(port, ip_address="10.0.0.2" if told else ""))
+
+    left = [held.port for held in views_of(picture).pod("default", "web").left]
+    assert left == ([port] if gone else [])
 
 
 def test_an_address_whose_subnet_is_not_said_is_held_where_it_may_be(picture: Picture) -> None:

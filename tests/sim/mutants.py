@@ -361,10 +361,10 @@ def main() -> int:
             bite = done.result()
             survivors += bite.seed is None
             seeds |= {bite.name: bite.seed} if bite.seed is not None else {}
+            if asked.record:
+                BITES.write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")
             verdict = f"caught by seed {bite.seed}" if bite.seed is not None else "SURVIVED"
             print(f"{bite.name:48} {verdict:20} after {bite.tried:3}  {bite.why[:150]!r}", flush=True)
-    if asked.record:
-        BITES.write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")
     print(f"{len(names)} mutants, {survivors} survived, {time.perf_counter() - started:.0f} s")
     return 1 if survivors else 0
 

@@ -71,6 +71,11 @@ class Oracle:
         subnet = self.store.get(Kind.SUBNET, "", name)
         return None if subnet is None or deleting(subnet) else plan_of(spec(subnet))
 
+    def readable(self, name: str) -> bool:
+        """True for a subnet that is there and not malformed, be it on its way out."""
+        subnet = self.store.get(Kind.SUBNET, "", name)
+        return subnet is not None and plan_of(spec(subnet)) is not None
+
     def provider(self, name: str) -> str:
         """The subnet's provider, "ovn" if it has none."""
         subnet = self.store.get(Kind.SUBNET, "", name)

@@ -74,7 +74,8 @@ class Judge:
         if not has:
             yield f"{name} is allocated without an address: {notes(pod)}"
         elif row is None:
-            if not any(self.oracle.others(spot, port) for spot in has):  # or somebody took the address meanwhile
+            # Or somebody took the address meanwhile, or the subnet says nothing that it could be checked against.
+            if not any(self.oracle.others(s, port) or not self.oracle.readable(s.subnet) for s in has):
                 yield f"{name} has no port {port}"
         elif not row.ours:
             pass  # another system took the name while our port was gone: nothing of ours can be done about it

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from controller.core import ipam, naming
 from controller.core.catalogue import Message, Reason, say
-from controller.core.decisions import binding
+from controller.core.decisions import binding, conditions
 from controller.core.decisions.choice import choose, set_topic
 from controller.core.decisions.migration import merged
 from controller.core.decisions.networks import DEFAULT
@@ -171,6 +171,8 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     wait = _reservation_first(view, bidder, held)
     if wait is not None:
         return wait
+    if _was_reserved(held.ip, held):
+        return Decision((conditions.cleared(held.ip),), waits=(("ip", held.port),))
     if _has_no_number(bidder, held):
         return Decision(waits=(set_topic(pod),))
     answer = choose(view, now)
@@ -196,6 +198,14 @@ def _passes_over(ip: Ip | None, view: View) -> TypeGuard[Ip]:
     made, pod = ip.metadata, view.leader.object.metadata
     first = (made.creation_timestamp, made.version) < (pod.creation_timestamp, pod.version)
     return first and made.labels.get(naming.RESERVED) != "false"
+
+
+def _was_reserved(ip: Ip | None, held: Held) -> TypeGuard[Ip]:
+    """True for an ordinary IP whose status still tells of a reservation: that goes before anything else is written.
+
+    Else, were its label edited back after a crash, what was granted then would be put back into the spec.
+    """
+    return ip is not None and ip.status.recorded is not None and not held.reserved and not ip.metadata.deleting
 
 
 def _has_no_number(bidder: Bidder, held: Held) -> bool:
