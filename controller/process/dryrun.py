@@ -52,7 +52,7 @@ def _complain(text: str) -> int:
 async def _look(told: settings.Settings) -> Report:
     limit = told.tuning.request_limit_s
     kube = await connect(told.kubeconfig, timeout=limit)
-    northbound, clock = NorthboundWire(",".join(told.nb), tls=told.tls), RealClock()
+    northbound, clock = NorthboundWire(",".join(told.nb), tls=told.tls, writes=False), RealClock()
     try:
         await northbound.start()
         async with asyncio.timeout(6 * limit):

@@ -62,16 +62,19 @@ async def main(told: settings.Settings) -> int:
     except PortError as why:
         log.error("no way to the API server", error=str(why))  # noqa: TRY400 - no bug, so no trace
         return 2
-    northbound = NorthboundWire(",".join(told.nb), tls=told.tls, observe=wires.transaction, tell=logs.northbound)
+    manages = not told.tuning.observes
+    northbound = NorthboundWire(
+        ",".join(told.nb), tls=told.tls, writes=manages, observe=wires.transaction, tell=logs.northbound
+    )
     await northbound.start()
     controller = Controller(World(kube, northbound, RealClock()), told.tuning)
-    page = metrics.Page(controller, wires, northbound)
+    page = metrics.Page(controller, wires, northbound, told.tuning.mode)
 
     def unready() -> list[str]:
         return readiness(controller, northbound)
 
     runner, port = await http.serve(told.http_host, told.http_port, page.text, unready)
-    log.info("started", port=port, identity=told.tuning.identity)
+    log.info("started", port=port, identity=told.tuning.identity, mode=told.tuning.mode)
     feeling = asyncio.create_task(wires.feel(), name="feel")
     try:
         await _until_signal(controller, told.tuning.drain_s)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _REMOTE: Final = re.compile(r"unix:.+|(tcp|ssl):\[?[^\]]+\]?:\d{1,5}")
+_MODES: Final = ("manage", "observe")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -122,6 +123,13 @@ def _level(text: str) -> str:
     return text
 
 
+def _mode(text: str) -> str:
+    if text not in _MODES:
+        msg = f"must be {' or '.join(_MODES)}"
+        raise ValueError(msg)
+    return text
+
+
 def _text(text: str) -> str:
     if not text:
         msg = "must not be empty"
@@ -138,6 +146,7 @@ def _lease(text: str) -> str:
 
 _T = Tuning()
 OPTIONS: Final = (
+    _Option("mode", _T.mode, "manage, or observe: report what disagrees and write nothing anywhere", _mode),
     _Option("nb", "unix:/run/ovn/ovnnb_db.sock", "OVN Northbound, one or more remotes with commas", _remotes),
     _Option("nb-key", "/var/run/tls/key", "our private key, for ssl: remotes", _path),
     _Option("nb-certificate", "/var/run/tls/cert", "our certificate, for ssl: remotes", _path),

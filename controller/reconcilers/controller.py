@@ -24,6 +24,7 @@ from controller.reconcilers.fence import Guard
 from controller.reconcilers.leader import Deposed, Leader
 from controller.reconcilers.mirrors import WATCHED, Mirrors
 from controller.reconcilers.nics import takes_part
+from controller.reconcilers.observer import Observer
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.rival import Displaced, Rival
 from controller.reconcilers.settings import Tuning
@@ -81,12 +82,15 @@ class Controller:
         self.sweeper = Sweeper(
             world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self.telemetry, self._look_at
         )
+        self.observer = Observer(world.clock, self.tuning, self.picture, self.sweeper, self.telemetry)
 
     # -- life --------------------------------------------------------------------------------------
 
     def troubles(self) -> list[str]:
         """Why it cannot do its work now, a sentence each; empty when it can (contract §9, readiness)."""
         found = [f"{source} not read yet" for source, synced in self.picture.sources() if not synced]
+        if self.tuning.observes:
+            return found
         if self.rival.trouble:
             found.append(self.rival.trouble)
         if self.leader.trouble:
@@ -104,6 +108,9 @@ class Controller:
 
     async def run(self) -> None:
         """Run until cancelled, or until stop() has drained what was under way."""
+        if self.tuning.observes:
+            await self._observe()
+            return
         async with asyncio.TaskGroup() as group:
             await self.rival.look()
             looking = group.create_task(self.rival.run(), name="rival")
@@ -117,6 +124,15 @@ class Controller:
                 await self._term(group)
             self.mirrors.stop()
             looking.cancel()
+
+    async def _observe(self) -> None:
+        """Read, compare and count until stopped: no Lease, no fence, no key is ever worked on (contract §9)."""
+        async with asyncio.TaskGroup() as group:
+            self.mirrors.start(group)
+            await self._unless_stopped(self.mirrors.whole())
+            log.info("observing", identity=self.tuning.identity)
+            await self._unless_stopped(self.observer.run())
+            self.mirrors.stop()
 
     def stop(self) -> None:
         """Take no more keys; run() ends when those under way are done and the lease is given back."""
@@ -264,6 +280,8 @@ class Controller:
 
     def _enqueue(self, found: Iterable[Key], now: Seconds) -> None:
         for key in found:
+            if self.tuning.observes:
+                continue  # what is seen goes into the picture, and nobody acts on it
             if key.kind in _COUNTED:  # the echo of its own write, too: never more often than it may be
                 self.worker.book_status(key, now)
                 continue
@@ -290,6 +308,9 @@ class Controller:
     def _after_news(self, now: Seconds) -> None:
         """Wake who waited for what has happened, and count the subnets whose users have changed."""
         picture = self.picture
+        if self.tuning.observes:
+            self._forget_news()
+            return
         for topic in picture.drain_topics():
             for line, budget in picture.lines_of(topic):
                 for key in self.waiting.fire(line, budget):
@@ -305,6 +326,13 @@ class Controller:
         for name in sorted(picture.ledger.drain_touched_pools()):
             self.worker.book_status(keys.pool_status(name), now)
         self._wake.set()
+
+    def _forget_news(self) -> None:
+        """Nobody waits and nobody is told: what has happened since the last news is of no use to who only looks."""
+        self.picture.drain_topics()
+        self.picture.shared.clear()
+        self.picture.drain_crowded()
+        self.picture.ledger.drain_touched_pools()
 
 
 async def run(world: World, tuning: Tuning | None = None) -> None:

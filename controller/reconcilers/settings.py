@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Tuning:
     """The shell's settings."""
 
+    mode: str = "manage"  # or "observe": nothing is written anywhere
     identity: str = "keepip"
     workers: int = 48  # writes under way at once: enough to fill the API server's pipe, little enough to be fair
     resync_s: float = 300.0  # every key is looked at again this often, events or not
@@ -27,3 +28,8 @@ class Tuning:
     lease_duration_s: float = 15.0
     renew_deadline_s: float = 10.0
     retry_period_s: float = 2.0
+
+    @property
+    def observes(self) -> bool:
+        """True if another controller manages the cluster, and this process only looks."""
+        return self.mode == "observe"

@@ -68,7 +68,9 @@ class Sweeper:
     async def pass_once(self) -> None:
         """Look at all that has no pod, count it, and clear what a sweep may free."""
         picture, began = self._picture, self._clock.now()
-        strangers = await self._count()
+        knows, gone = picture.acquaintance.knows, picture.pods.seen_gone
+        every = await self.count()
+        strangers = {one.port: one for one in every if not gone(*one.owner) and not knows(one.port, one.ids)}
         allowed = {one.metadata.name for one in picture.subnets.values() if sweep.allows(one.metadata.annotations)}
         found = sweep.decide(
             self._before, strangers.values(), lambda name: len(picture.ledger.users(name)), allowed, self._limits
@@ -83,25 +85,24 @@ class Sweeper:
         result = "stopped" if found.stopped else "freed" if found.cleared else "clean"
         self._telemetry.swept(result, self._clock.now() - began, self._clock.wall())
 
-    async def _count(self) -> dict[str, Suspect]:
-        """What nobody seems to own and nobody here has seen owned; a pass over many takes more than one turn."""
-        picture, audit, strangers = self._picture, Audit(), dict[str, Suspect]()
+    async def count(self) -> list[Suspect]:
+        """What nobody seems to own, counted in `audit`; a pass over many takes more than one turn of the loop."""
+        picture, audit, found = self._picture, Audit(), list[Suspect]()
         turn = self._clock.now()
         for owner in without_pods(picture):
-            view = self._views.pod(*owner)
-            for one in sweep.suspects(view):
+            for one in sweep.suspects(self._views.pod(*owner)):
                 audit.count(one)
-                if not view.grounds.gone_proved and not picture.acquaintance.knows(one.port, one.ids):
-                    strangers[one.port] = one
-            turn = await self._breathe(turn)
+                found.append(one)
+            turn = await self.breathe(turn)
         for ip in tuple(picture.ips.values()):
             if picture.has(Kind.IP, "", ip.metadata.name):  # it may have gone while others had their turn
                 audit.look_at(picture, ip)
-            turn = await self._breathe(turn)
+            turn = await self.breathe(turn)
         self.audit = audit
-        return strangers
+        return found
 
-    async def _breathe(self, turn: Seconds) -> Seconds:
+    async def breathe(self, turn: Seconds) -> Seconds:
+        """Let others have a turn if this one, which began then, has been long; answers when the present one began."""
         if self._clock.now() - turn <= _SLICE_S:
             return turn
         await asyncio.sleep(0)

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RESULTS: Final = ("success", "error", "requeue_after", "behind", "refused")
 SWEPT: Final = ("clean", "freed", "stopped")
+DISAGREEMENTS: Final = (
+    "duplicate_address",
+    "leaked_port",
+    "orphaned_ip",
+    "records_differ",
+    "port_missing",
+    "ip_missing",
+)
 
 
 class Telemetry:
@@ -69,6 +77,9 @@ class Telemetry:
             "keepip_sweep_duration_seconds", "Time of a sweep", buckets=_FAST, registry=registry
         )
         self.sweep_end = Gauge("keepip_sweep_timestamp_seconds", "When the last sweep ended", registry=registry)
+        self.disagreements = Gauge(
+            "keepip_disagreements", "What --mode=observe reports now, by kind", ["kind"], registry=registry
+        )
         self.relists = Counter("keepip_relists", "Whole lists read", ["kind"], registry=registry)
         self.leading = Gauge("leader_election_master_status", "1 while this process leads", ["name"], registry=registry)
         self.terms = Counter("keepip_leader_terms", "Times that this process became the leader", registry=registry)
@@ -134,4 +145,6 @@ class Telemetry:
             self.events.labels(outcome)
         for result in SWEPT:
             self.sweeps.labels(result)
+        for kind in DISAGREEMENTS:
+            self.disagreements.labels(kind)
         self.leading.labels("keepip").set(0)

@@ -39,8 +39,9 @@ class NorthboundWire:
     """OVN Northbound at `remote` (unix:, tcp:, ssl:, or several with commas), for as long as it takes to appear.
 
     `timeout` bounds every commit; `probe` is the silence after which the server is asked whether it lives, and after as
-    much again given up. `recheck`: how often the files of `tls` are looked at. `observe` hears of each transaction:
-    seconds, effects, outcome; `tell` of what is wrong with a remote, and with "" that it is followed.
+    much again given up. `recheck`: how often the files of `tls` are looked at. `writes`: without it nothing but reads
+    is ever sent. `observe` hears of each transaction: seconds, effects, outcome; `tell` of what is wrong with a remote,
+    and with "" that it is followed.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class NorthboundWire:
         probe: float | None = None,
         tls: Tls | None = None,
         recheck: float = 10.0,
+        writes: bool = True,
         resolver: Resolve = resolve,
         observe: Callable[[float, int, str], None] | None = None,
         tell: Tell | None = None,
@@ -58,7 +60,7 @@ class NorthboundWire:
         self._timeout = timeout
         self._observe = observe or (lambda _seconds, _effects, _outcome: None)
         self._dial = Dial(remote, tls, tell, resolver)
-        self._engine = Engine(self._dial, COLUMNS, self, probe=probe, recheck=recheck)
+        self._engine = Engine(self._dial, COLUMNS, self, probe=probe, recheck=recheck, writes=writes)
         self._tables = Tables()
         self._dump: deque[tuple[str, Iterator[tuple[str, Any]]]] = deque()
         self._commits: Commits | None = None

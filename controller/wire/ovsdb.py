@@ -150,8 +150,8 @@ class _Idl(idl.Idl):  # type: ignore[misc]
 
     _min_index: int
 
-    def __init__(self, dial: Dial, columns: Columns, copy: Copy, probe_ms: int | None) -> None:
-        self._copy, self._dial = copy, dial
+    def __init__(self, dial: Dial, columns: Columns, copy: Copy, probe_ms: int | None, *, writes: bool) -> None:
+        self._copy, self._dial, self._writes = copy, dial, writes
         self._fence = f"keepip_{uuid.uuid4().hex}"
         self._cluster: Any = None
         self._stale_since: int | None = None
@@ -167,9 +167,10 @@ class _Idl(idl.Idl):  # type: ignore[misc]
         """A new connection takes the fence over before it reads the rows.
 
         A transaction that is still on its way on an older connection then fails its `assert`, so the rows that we are
-        about to read are later than everything sent before.
+        about to read are later than everything sent before. Who writes nothing has nothing on its way.
         """
-        self._session.send(jsonrpc.Message.create_request("steal", [self._fence]))
+        if self._writes:
+            self._session.send(jsonrpc.Message.create_request("steal", [self._fence]))
         super().restart_fsm()
 
     def _Idl__do_parse_update(self, updates: Any, version: str, tables: Any) -> None:  # noqa: N802
@@ -272,8 +273,17 @@ class Engine:
     """One connection to a database, kept for ever, whose rows and replies go to a Copy on the running loop."""
 
     def __init__(
-        self, dial: Dial, columns: Columns, copy: Copy, *, probe: float | None = None, recheck: float = 10.0
+        self,
+        dial: Dial,
+        columns: Columns,
+        copy: Copy,
+        *,
+        probe: float | None = None,
+        recheck: float = 10.0,
+        writes: bool = True,
     ) -> None:
+        """`writes`: whether transactions will be sent; who only reads asks for no lock."""
+        self._writes = writes
         self._dial, self._columns, self._copy, self._recheck = dial, columns, copy, recheck
         self._probe_ms = None if probe is None else int(probe * 1000)
         self._looking: asyncio.Task[None] | None = None
@@ -289,7 +299,7 @@ class Engine:
     def start(self) -> None:
         """Connect now, or whenever the server appears."""
         self._loop = asyncio.get_running_loop()
-        self._idl = _Idl(self._dial, self._columns, self._copy, self._probe_ms)
+        self._idl = _Idl(self._dial, self._columns, self._copy, self._probe_ms, writes=self._writes)
         if self._dial.named:
             self._looking = self._loop.create_task(self._look_up(self._idl), name="names of Northbound")
         self._checking = self._loop.call_later(self._recheck, self._check_files)

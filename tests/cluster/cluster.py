@@ -150,14 +150,15 @@ class Cluster:
             raise RuntimeError("the cluster is not started")
         return self._northbound
 
-    def controller_kubeconfig(self) -> Path:
+    def controller_kubeconfig(self, account: str = ACCOUNT) -> Path:
         """Write a kubeconfig with a fresh token of the controller's service account, whose role is the shipped one."""
         made = self.request(
             "POST",
-            f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{ACCOUNT}/token",
+            f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token",
             {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}},
         )
-        return self._write_kubeconfig(self.folder / "controller.kubeconfig", ACCOUNT, made["status"]["token"])
+        path = self.folder / ("controller.kubeconfig" if account == ACCOUNT else f"{account}.kubeconfig")
+        return self._write_kubeconfig(path, account, made["status"]["token"])
 
     def request(self, method: str, path: str, body: object = None) -> Any:
         """One plain request as cluster-admin, JSON in and out; raises Refused when the answer is an error."""

@@ -17,7 +17,12 @@ from tests.scenarios.stage import eventually
 
 Object = dict[str, Any]
 # Each with its replicas and with the level of Pod Security that its namespace enforces.
-OVERLAYS = {"manage": (1, "restricted"), "ha": (2, "restricted"), "host-network": (2, "privileged")}
+OVERLAYS = {
+    "observe": (1, "restricted"),
+    "manage": (1, "restricted"),
+    "ha": (2, "restricted"),
+    "host-network": (2, "privileged"),
+}
 STORED = {
     "apiVersion": "kubeovn.io/v1",
     "kind": "IP",
@@ -83,6 +88,8 @@ def test_each_overlay_is_taken_by_the_server_and_its_pods_are_let_in(ground: Clu
         look = functools.partial(_pods, ground, replicas, template)
         pods = eventually(f"the pods of {overlay}", look, seconds=60, pause=0.3)
         assert {one["spec"]["serviceAccountName"] for one in pods} == {"keepip"}
+        if overlay == "observe":  # who has looked long enough takes it away again
+            ground.kubectl("delete", "deployment/keepip", "-n", NAMESPACE, "--cascade=foreground")
     # An IP has its status, whoever made the kind, and what was stored stays.
     kind = json.loads(ground.kubectl("get", "crd", "ips.kubeovn.io", "-o", "json"))
     assert "status" in kind["spec"]["versions"][0]["subresources"]

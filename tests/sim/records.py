@@ -209,6 +209,8 @@ class Book:
         if not ours(doc):
             if not (grant.reserved and (doc.get("status") or {}).get("recorded")):
                 del self.grants[uid]  # by force, and nothing remembers it: it is nobody's, or a request again
+            elif not deleting(doc):  # by force, and its status says what it was
+                return self.put(source, name, grant.spots, now, commit.by, forced=grant.tainted)
             return self.put(source, name, (), now, commit.by, forced=False)
         return self.put(source, name, grant.spots, now, commit.by, forced=grant.tainted)
 

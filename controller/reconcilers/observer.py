@@ -1,0 +1,121 @@
+"""`--mode=observe`: says once what the records of a cluster disagree about, and writes nothing (contract §9).
+
+For a cluster that another controller manages, which is at work while we look: what is under way disagrees for a
+moment, so only what was the same in two passes is reported.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from controller.core import naming, records
+from controller.core.addresses import format_address
+from controller.core.ipam import Source
+from controller.reconcilers.audit import disagree
+from controller.reconcilers.nics import takes_part
+from controller.reconcilers.telemetry import DISAGREEMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from controller.ports import Clock
+    from controller.reconcilers.picture import Picture
+    from controller.reconcilers.settings import Tuning
+    from controller.reconcilers.sweeper import Sweeper
+    from controller.reconcilers.telemetry import Telemetry
+
+log = structlog.get_logger()
+_WHO = {Source.POD: "pod", Source.IP: "IP", Source.PORT: "logical switch port"}
+
+
+class Disagreement(NamedTuple):
+    """What is wrong about one port name, with the objects that say so."""
+
+    kind: str  # one of telemetry.DISAGREEMENTS
+    subnet: str
+    name: str  # of the IP object and of the port, or the address that two have
+    says: str
+
+
+class Observer:
+    """Remembers from one pass to the next what it saw, and what it has reported."""
+
+    def __init__(self, clock: Clock, tuning: Tuning, picture: Picture, sweeper: Sweeper, telemetry: Telemetry) -> None:
+        self._clock, self._every, self._picture = clock, tuning.sweep_s, picture
+        self._sweeper, self._telemetry = sweeper, telemetry
+        self._before: frozenset[Disagreement] = frozenset()
+        self.reported: frozenset[Disagreement] = frozenset()
+
+    async def run(self) -> None:
+        """One pass at once, then one each interval, until cancelled."""
+        while True:
+            await self.pass_once()
+            await self._clock.sleep(self._every * self._clock.jitter())
+
+    async def pass_once(self) -> None:
+        """Compare everything, report what is new, and what is mended."""
+        began = self._clock.now()
+        found = await self._everything()
+        lasting, self._before = found & self._before, found
+        for one in sorted(lasting - self.reported):
+            log.warning("disagreement", kind=one.kind, subnet=one.subnet, object=one.name, says=one.says)
+        for one in sorted(self.reported - found):
+            log.info("agreed", kind=one.kind, subnet=one.subnet, object=one.name)
+        self.reported = lasting | (self.reported & found)
+        counts = Counter(one.kind for one in self.reported)
+        for kind in DISAGREEMENTS:
+            self._telemetry.disagreements.labels(kind).set(counts[kind])
+        self._telemetry.swept("clean", self._clock.now() - began, self._clock.wall())
+
+    async def _everything(self) -> frozenset[Disagreement]:
+        """A pass over many takes more than one turn of the loop."""
+        picture, found = self._picture, set[Disagreement]()
+        for one in await self._sweeper.count():
+            kinds = [kind for kind, is_one in (("leaked_port", one.leaked), ("orphaned_ip", one.orphaned)) if is_one]
+            found.update(Disagreement(kind, one.subnet, one.port, f"{one.owner}: {one.cause}") for kind in kinds)
+        for subnet, address in picture.ledger.duplicates():
+            holders = ", ".join(sorted(picture.ledger.holders(subnet, address)))
+            found.add(Disagreement("duplicate_address", subnet, format_address(address), holders))
+        turn = self._clock.now()
+        for name, runs in self._names().items():
+            found.update(_of_name(picture, name, runs))
+            turn = await self._sweeper.breathe(turn)
+        return frozenset(found)
+
+    def _names(self) -> dict[str, str]:
+        """Every name that an IP, a port or a running pod's NIC has, and the pod that runs with it, "" without one."""
+        picture = self._picture
+        names = {ip.metadata.name: "" for ip in picture.ips.values() if not naming.special(ip)}
+        names |= {row.name: "" for row in picture.ports.ports() if row.ours and row.type == ""}
+        for pod in picture.pods.values():
+            if takes_part(pod):
+                owner, who = naming.owner_of(pod), f"{pod.metadata.namespace}/{pod.metadata.name}"
+                names |= {naming.port_name(owner, provider): who for provider in records.running(pod)}
+        return names
+
+
+def _of_name(picture: Picture, name: str, runs: str) -> Iterator[Disagreement]:
+    """What its records disagree about; a pod that runs has both an IP and, in a subnet of OVN's, a port."""
+    said = picture.ledger.records_of(name)
+    subnet = next((record.subnet for _, _, record in said), "")
+    if disagree(picture, name):
+        yield Disagreement("records_differ", subnet, name, _says(picture, name, runs))
+    if not runs or not subnet:
+        return
+    if picture.port(name) is None and naming.is_ovn(picture.atlas.place(subnet).provider):
+        yield Disagreement("port_missing", subnet, name, _says(picture, name, runs))
+    if picture.ips.get("", name) is None:
+        yield Disagreement("ip_missing", subnet, name, _says(picture, name, runs))
+
+
+def _says(picture: Picture, name: str, runs: str) -> str:
+    """Who says what: `pod default/web: net 10.0.0.2; IP web.default: net 10.0.0.3`."""
+    parts: dict[str, list[str]] = {}
+    for source, _, record in picture.ledger.records_of(name):
+        if source in _WHO:
+            who = f"{_WHO[source]} {runs if source is Source.POD else name}"
+            parts.setdefault(who, []).extend(f"{record.subnet} {format_address(one)}" for one in record.addresses)
+    return "; ".join(f"{who}: {', '.join(dict.fromkeys(texts))}" for who, texts in sorted(parts.items()))
