@@ -99,7 +99,7 @@ class Kube(Protocol):
         """Every change of the kind after `version`, in order, none twice, in non-empty batches as they arrive.
 
         Ends when the server ends it (resume from the last version). Raises Gone, Unavailable, or NotFound as
-        list does; never hangs on a half-open connection for longer than the watch's own time limit plus a margin.
+        list does; never hangs on a half-open connection for much longer than a server that is well keeps silent.
         """
         ...
 
