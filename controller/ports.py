@@ -178,6 +178,11 @@ class Northbound(Protocol):
         ...
 
     @property
+    def connected(self) -> bool:
+        """True while rows() follows the database: what it has shown is not old."""
+        ...
+
+    @property
     def epoch(self) -> int:
         """The epoch that the next whole Rows must exceed to be later than everything sent until now."""
         ...

@@ -19,13 +19,16 @@ from controller.reconcilers.nics import takes_part
 from controller.reconcilers.telemetry import DISAGREEMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+    from typing import TypeAlias
 
-    from controller.ports import Clock
+    from controller.ports import World
     from controller.reconcilers.picture import Picture
     from controller.reconcilers.settings import Tuning
     from controller.reconcilers.sweeper import Sweeper
     from controller.reconcilers.telemetry import Telemetry
+
+    _Same: TypeAlias = tuple[str, str, str]
 
 log = structlog.get_logger()
 _WHO = {Source.POD: "pod", Source.IP: "IP", Source.PORT: "logical switch port"}
@@ -39,15 +42,20 @@ class Disagreement(NamedTuple):
     name: str  # of the IP object and of the port, or the address that two have
     says: str
 
+    @property
+    def key(self) -> _Same:
+        """What makes it the same one later, also when the objects have come to say something else."""
+        return self.kind, self.subnet, self.name
+
 
 class Observer:
     """Remembers from one pass to the next what it saw, and what it has reported."""
 
-    def __init__(self, clock: Clock, tuning: Tuning, picture: Picture, sweeper: Sweeper, telemetry: Telemetry) -> None:
-        self._clock, self._every, self._picture = clock, tuning.sweep_s, picture
-        self._sweeper, self._telemetry = sweeper, telemetry
-        self._before: frozenset[Disagreement] = frozenset()
-        self.reported: frozenset[Disagreement] = frozenset()
+    def __init__(self, world: World, tuning: Tuning, picture: Picture, sweeper: Sweeper, telemetry: Telemetry) -> None:
+        self._clock, self._northbound, self._every = world.clock, world.northbound, tuning.sweep_s
+        self._picture, self._sweeper, self._telemetry = picture, sweeper, telemetry
+        self._before: dict[_Same, Disagreement] = {}
+        self.reported: dict[_Same, Disagreement] = {}
 
     async def run(self) -> None:
         """One pass at once, then one each interval, until cancelled."""
@@ -56,44 +64,58 @@ class Observer:
             await self._clock.sleep(self._every * self._clock.jitter())
 
     async def pass_once(self) -> None:
-        """Compare everything, report what is new, and what is mended."""
-        began = self._clock.now()
-        found = await self._everything()
-        lasting, self._before = found & self._before, found
-        for one in sorted(lasting - self.reported):
+        """Compare everything, report what is new, and what is mended.
+
+        While Northbound is away nothing is: the ports of pods that were made meanwhile are not missing (Rule 2).
+        """
+        began, follows = self._clock.now(), self._northbound.connected
+        found = {one.key: one async for one in self._everything()}
+        if not (follows and self._northbound.connected):
+            return
+        new = {key: one for key, one in found.items() if key not in self.reported and self._before.get(key) == one}
+        for one in sorted(new.values()):
             log.warning("disagreement", kind=one.kind, subnet=one.subnet, object=one.name, says=one.says)
-        for one in sorted(self.reported - found):
+        for one in sorted(one for key, one in self.reported.items() if key not in found):
             log.info("agreed", kind=one.kind, subnet=one.subnet, object=one.name)
-        self.reported = lasting | (self.reported & found)
-        counts = Counter(one.kind for one in self.reported)
+        self.reported = {key: one for key, one in self.reported.items() if key in found} | new
+        self._before = found
+        counts = Counter(one.kind for one in self.reported.values())
         for kind in DISAGREEMENTS:
             self._telemetry.disagreements.labels(kind).set(counts[kind])
         self._telemetry.swept("clean", self._clock.now() - began, self._clock.wall())
 
-    async def _everything(self) -> frozenset[Disagreement]:
+    async def _everything(self) -> AsyncIterator[Disagreement]:
         """A pass over many takes more than one turn of the loop."""
-        picture, found = self._picture, set[Disagreement]()
-        for one in await self._sweeper.count():
-            kinds = [kind for kind, is_one in (("leaked_port", one.leaked), ("orphaned_ip", one.orphaned)) if is_one]
-            found.update(Disagreement(kind, one.subnet, one.port, f"{one.owner}: {one.cause}") for kind in kinds)
+        picture = self._picture
+        for suspect in await self._sweeper.count():
+            for kind, is_one in (("leaked_port", suspect.leaked), ("orphaned_ip", suspect.orphaned)):
+                if is_one:
+                    yield Disagreement(kind, suspect.subnet, suspect.port, f"{suspect.owner}: {suspect.cause}")
         for subnet, address in picture.ledger.duplicates():
             holders = ", ".join(sorted(picture.ledger.holders(subnet, address)))
-            found.add(Disagreement("duplicate_address", subnet, format_address(address), holders))
-        turn = self._clock.now()
-        for name, runs in self._names().items():
-            found.update(_of_name(picture, name, runs))
+            yield Disagreement("duplicate_address", subnet, format_address(address), holders)
+        names, turn = await self._names(), self._clock.now()
+        for name, runs in names.items():
+            for one in _of_name(picture, name, runs):
+                yield one
             turn = await self._sweeper.breathe(turn)
-        return frozenset(found)
 
-    def _names(self) -> dict[str, str]:
+    async def _names(self) -> dict[str, str]:
         """Every name that an IP, a port or a running pod's NIC has, and the pod that runs with it, "" without one."""
-        picture = self._picture
-        names = {ip.metadata.name: "" for ip in picture.ips.values() if not naming.special(ip)}
-        names |= {row.name: "" for row in picture.ports.ports() if row.ours and row.type == ""}
-        for pod in picture.pods.values():
+        picture, names, turn = self._picture, dict[str, str](), self._clock.now()
+        for ip in tuple(picture.ips.values()):
+            if not naming.special(ip):
+                names[ip.metadata.name] = ""
+            turn = await self._sweeper.breathe(turn)
+        for row in tuple(picture.ports.ports()):
+            if row.ours and row.type == "":
+                names[row.name] = ""
+            turn = await self._sweeper.breathe(turn)
+        for pod in tuple(picture.pods.values()):
             if takes_part(pod):
                 owner, who = naming.owner_of(pod), f"{pod.metadata.namespace}/{pod.metadata.name}"
                 names |= {naming.port_name(owner, provider): who for provider in records.running(pod)}
+            turn = await self._sweeper.breathe(turn)
         return names
 
 

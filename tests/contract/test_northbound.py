@@ -503,7 +503,10 @@ async def in_a_gap_a_commit_fails_soon_and_surely_did_not_happen(world: World, p
             with pytest.raises(Unavailable) as absent:
                 await within(world.northbound.commit((put(name, sw),)))
             assert not absent.value.unknown
+            follows = [world.northbound.connected]
         await seen.until(lambda m: m.epoch > epoch)
+        follows.append(world.northbound.connected)
+        assert follows == [False, True]
         assert name not in seen.ports
 
 

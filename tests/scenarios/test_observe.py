@@ -16,6 +16,7 @@ import yaml
 from tests.cluster import binaries
 from tests.cluster.cluster import MANIFESTS, NAMESPACE, Cluster
 from tests.scenarios.stage import FINALIZER, OVN, RESERVED, Api, Keeper, Object, Stage, eventually, ports
+from tests.scenarios.test_ha import RIVALS, Kubeovn
 from tests.scenarios.test_sweep import mac_of, orphan, rows
 
 READS = {"echo", "get_schema", "list_dbs", "monitor", "monitor_cond", "monitor_cond_since", "set_db_change_aware"}
@@ -206,8 +207,19 @@ def test_each_disagreement_is_told_once_and_counted_until_it_is_mended(
 
 
 def test_it_looks_on_beside_kube_ovn(stage: Stage, observer: Keeper) -> None:
-    """Its Lease is nobody's business here: who only looks does not even ask for it."""
-    assert observer.page("/readyz") == "ok\n"
+    """Where a live Lease of Kube-OVN's keeps the one who manages from it, and without ever asking for that Lease."""
+    kubeovn = Kubeovn(stage)
+    try:
+        with kubeovn.lives():
+            eventually("the controller has stopped", kubeovn.managed)
+            before = passes(observer)
+            eventually("the observer looks on", lambda: passes(observer) >= before + 2)
+            assert observer.page("/readyz") == "ok\n"
+        kubeovn.write("")
+        stage.keeper.ready()
+    finally:
+        stage.api.ask("DELETE", f"{RIVALS}/kube-ovn-controller")
+    assert observer.metrics().denied == 0
     verbs = {(rule["resources"][0], verb) for one in role() for rule in one.get("rules", ()) for verb in rule["verbs"]}
     assert {verb for _, verb in verbs} == {"list", "watch"}
     answer = stage.api.ask(

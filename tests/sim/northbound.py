@@ -194,6 +194,11 @@ class SimNorthbound(Northbound):
         self._fence: Fence | None = None
 
     @property
+    def connected(self) -> bool:
+        """True until a cut was noticed, which takes something to send or to hear."""
+        return self._connected
+
+    @property
     def epoch(self) -> int:
         """The epoch of the last snapshot that was taken."""
         return self._epoch
