@@ -327,10 +327,10 @@ class Bite:
     tried: int
 
 
-def hunt(name: str, limit: int) -> Bite:
+def hunt(name: str, limit: int, hint: int | None = None) -> Bite:
     """Run universes with the mutant until one notices; only those that a healthy controller survives count."""
-    hints = [known()[name]] if name in known() else []
-    for tried, seed in enumerate(itertools.chain(hints, range(limit)), 1):
+    seeds = itertools.chain([] if hint is None else [hint], range(limit))
+    for tried, seed in enumerate(seeds, 1):
         with MUTANTS[name]():
             _, outcome, why = attempt(seed)
         if outcome is None and attempt(seed)[1] is not None:
@@ -356,7 +356,7 @@ def main() -> int:
     seeds, started = {name: seed for name, seed in known().items() if name in MUTANTS}, time.perf_counter()
     survivors = 0
     with ProcessPoolExecutor(asked.jobs) as jobs:
-        running = {jobs.submit(hunt, name, asked.limit) for name in names}
+        running = {jobs.submit(hunt, name, asked.limit, seeds.get(name)) for name in names}
         for done in as_completed(running):
             bite = done.result()
             survivors += bite.seed is None
