@@ -118,7 +118,7 @@ class Checkers:
             self._in_its_term(change.by)
             for name, (old, new) in change.ports.items():
                 self._live_port_kept(name, old, new, change.by)
-                if old is not None and new is None and self._retained(name):
+                if old is not None and new is None and self._retained(name, row_spots(old)):
                     self.fail(f"{change.by} dropped the port of {name}, a retained address: {old}")
         self._granted(fresh, change.by, mine=mine)
 
@@ -257,13 +257,14 @@ class Checkers:
                 self.wishes[meta(doc)["uid"]] = _named(commit.kind, doc)
 
     # -- retained addresses (contract §5) ----------------------------------------------------------
-    def _retained(self, name: str) -> bool:
-        """True for the address of a StatefulSet or VM that has kept it all the time (contract §5)."""
+    def _retained(self, name: str, spots: tuple[Spot, ...]) -> bool:
+        """True for a port that has what a StatefulSet or VM has kept all the time (contract §5)."""
         ip = self.universe.store.get(Kind.IP, "", name)
         grant = self.book.grants.get(meta(ip)["uid"]) if ip is not None else None
         return (
             ip is not None and ours(ip) and not deleting(ip) and grant is not None and not grant.reserved
             and not grant.tainted and grant.fields["podType"] in RETAINED and not self._might_go(meta(ip)["uid"])
+            and bool(set(spots) & set(grant.spots))
         )  # fmt: skip
 
     def _might_go(self, uid: str) -> bool:

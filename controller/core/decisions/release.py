@@ -145,13 +145,13 @@ def _ends(held: Held, ip: Ip) -> bool:
 def _settled(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     """A port that is kept without pods is nowhere: what a migration left in its options goes (bug row 59).
 
-    One that says otherwise than the reservation goes itself: an address that nobody was granted would not be free.
+    One that says otherwise than the IP goes itself: an address that nobody was granted would not be free.
     """
     row, machine = held.row, held.ip is not None and held.ip.spec.pod_type == "VirtualMachine"
     if row is None or not row.ours or row.type != "" or grounds.pods is not Pods.NONE:
         return []
     mine = row.external("pod") == str(owner)
-    if mine and held.recorded is not None and held.reserved and not carries(row, held.recorded):
+    if mine and held.recorded is not None and not carries(row, held.recorded):
         return [*([] if machine else [ConfirmGone(*owner)]), DropPort(row)]
     if not machine or not grounds.migrates:
         return []
