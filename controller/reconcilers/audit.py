@@ -9,6 +9,8 @@ from controller.core import naming
 from controller.core.ipam import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from controller.core.decisions.sweep import Suspect
     from controller.core.naming import Owner
     from controller.core.objects import Ip
@@ -46,18 +48,29 @@ class Audit:
         return not any(any(counts.values()) for counts in (self.leaked, self.orphaned, self.drifting))
 
 
-def without_pods(picture: Picture) -> dict[Owner, None]:
-    """Whoever has a port or an ordinary IP of ours, and no pod: the only ones that a sweep has to look at."""
-    found: dict[Owner, None] = {}
-    for ip in picture.ips.values():
+def without_pods(picture: Picture) -> Iterator[Owner | None]:
+    """Whoever has a port or an ordinary IP of ours, and no pod: the only ones that a sweep has to look at, each once.
+
+    None for each record that names nobody of these: who walks over many of them can pause between any two.
+    """
+    seen: set[Owner] = set()
+    for owner in _owners(picture):
+        if owner is None or owner in seen or picture.pods.count_by("owner", owner):
+            yield None
+            continue
+        seen.add(owner)
+        yield owner
+
+
+def _owners(picture: Picture) -> Iterator[Owner | None]:
+    """Whose each IP and each port is, None for those that no sweep looks at; as they are when it comes to them."""
+    for ip in tuple(picture.ips.values()):
         ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and ip.metadata.ours and not naming.special(ip)
-        if ordinary and ip.spec.pod_name and ip.spec.namespace:
-            found[naming.Owner(ip.spec.namespace, ip.spec.pod_name)] = None
-    for row in picture.ports.ports():
+        named = ordinary and ip.spec.pod_name and ip.spec.namespace
+        yield naming.Owner(ip.spec.namespace, ip.spec.pod_name) if named else None
+    for row in tuple(picture.ports.ports()):
         space, slash, name = row.external("pod").partition("/")
-        if slash and row.ours and row.type == "":
-            found[naming.Owner(space, name)] = None
-    return {owner: None for owner in found if not picture.pods.count_by("owner", owner)}
+        yield naming.Owner(space, name) if slash and row.ours and row.type == "" else None
 
 
 def disagree(picture: Picture, port: str) -> bool:

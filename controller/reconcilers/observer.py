@@ -73,10 +73,13 @@ class Observer:
         if not (follows and self._northbound.connected):
             return
         new = {key: one for key, one in found.items() if key not in self.reported and self._before.get(key) == one}
+        turn = self._clock.now()
         for one in sorted(new.values()):
             log.warning("disagreement", kind=one.kind, subnet=one.subnet, object=one.name, says=one.says)
+            turn = await self._sweeper.breathe(turn)
         for one in sorted(one for key, one in self.reported.items() if key not in found):
             log.info("agreed", kind=one.kind, subnet=one.subnet, object=one.name)
+            turn = await self._sweeper.breathe(turn)
         self.reported = {key: one for key, one in self.reported.items() if key in found} | new
         self._before = found
         counts = Counter(one.kind for one in self.reported.values())
@@ -86,16 +89,17 @@ class Observer:
 
     async def _everything(self) -> AsyncIterator[Disagreement]:
         """A pass over many takes more than one turn of the loop."""
-        picture = self._picture
-        for suspect in await self._sweeper.count():
+        picture, suspects = self._picture, await self._sweeper.count()
+        turn = self._clock.now()
+        for suspect in suspects:
             for kind, is_one in (("leaked_port", suspect.leaked), ("orphaned_ip", suspect.orphaned)):
                 if is_one:
                     yield Disagreement(kind, suspect.subnet, suspect.port, f"{suspect.owner}: {suspect.cause}")
+            turn = await self._sweeper.breathe(turn)
         for subnet, address in picture.ledger.duplicates():
             holders = ", ".join(sorted(picture.ledger.holders(subnet, address)))
             yield Disagreement("duplicate_address", subnet, format_address(address), holders)
-        names, turn = await self._names(), self._clock.now()
-        for name, runs in names.items():
+        for name, runs in (await self._names()).items():
             for one in _of_name(picture, name, runs):
                 yield one
             turn = await self._sweeper.breathe(turn)

@@ -90,7 +90,7 @@ class Sweeper:
         picture, audit, found = self._picture, Audit(), list[Suspect]()
         turn = self._clock.now()
         for owner in without_pods(picture):
-            for one in sweep.suspects(self._views.pod(*owner)):
+            for one in sweep.suspects(self._views.pod(*owner)) if owner is not None else ():
                 audit.count(one)
                 found.append(one)
             turn = await self.breathe(turn)
