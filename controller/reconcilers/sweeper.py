@@ -77,7 +77,6 @@ class Sweeper:
         )
         self._before = strangers
         picture.acquaintance.clear({one.port: one.ids for one in found.cleared})
-        picture.acquaintance.forget(lambda port: picture.ports.get_port(port) or picture.ips.get("", port))
         for one in found.cleared:
             log.info("nobody's", port=one.port, subnet=one.subnet, cause=one.cause)
             self._look_at(keys.pod(*one.owner))
@@ -98,6 +97,7 @@ class Sweeper:
             if picture.has(Kind.IP, "", ip.metadata.name):  # it may have gone while others had their turn
                 audit.look_at(picture, ip)
             turn = await self.breathe(turn)
+        picture.acquaintance.forget(lambda port: picture.ports.get_port(port) or picture.ips.get("", port))
         self.audit = audit
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from structlog.testing import capture_logs
 
+from controller.core import naming
 from controller.core.effects import DropPort, PutPort, PutSwitch
 from controller.core.objects import Kind
 from controller.core.rows import PortRow
@@ -44,10 +45,10 @@ class Watched:
         self.universe.store.create(Kind.POD, "default", name, body, "kube-ovn")
         self.mine += 1
 
-    def ip(self, name: str = "web", address: str = HERE) -> None:
+    def ip(self, name: str = "web", address: str = HERE, reserved: str = "false") -> None:
         """Its IP object."""
         spec = {"subnet": "net", "podName": name, "namespace": "default", "v4IpAddress": address, "macAddress": MAC}
-        marks = {"finalizers": list(OURS), "labels": {"ovn.kubernetes.io/ip_reserved": "false"}}
+        marks = {"finalizers": list(OURS), "labels": {naming.RESERVED: reserved}}
         self.universe.store.create(Kind.IP, "", f"{name}.default", {"metadata": marks, "spec": spec}, "kube-ovn")
         self.mine += 1
 
@@ -166,3 +167,19 @@ def test_while_northbound_is_away_no_port_is_missing() -> None:
         assert watched.open == {"port_missing": 1}
 
     assert told(script) == [("disagreement", "port_missing", "bare.default")]
+
+
+def test_who_came_and_went_is_not_remembered() -> None:
+    """Names come and go for as long as it looks on."""
+
+    async def script(watched: Watched) -> None:
+        watched.ip(reserved="true")
+        await watched.passes(1)
+        assert len(watched.controller.picture.acquaintance) == 1
+        watched.universe.store.patch(Kind.IP, "", PORT, {"metadata": {"finalizers": None}}, "kube-ovn")
+        watched.universe.store.delete(Kind.IP, "", PORT, "", "kube-ovn")
+        watched.mine += 2
+        await watched.passes()
+        assert len(watched.controller.picture.acquaintance) == 0
+
+    assert told(script) == []
