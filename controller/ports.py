@@ -95,11 +95,20 @@ class Kube(Protocol):
         """
         ...
 
-    def watch(self, kind: Kind, version: int) -> AsyncIterator[tuple[Change, ...]]:
+    async def latest(self, kind: Kind) -> int:
+        """A version of the kind's that is not before any write that was answered before this was asked.
+
+        Raises NotFound as list does.
+        """
+        ...
+
+    def watch(self, kind: Kind, version: int, *, brief: bool = False) -> AsyncIterator[tuple[Change, ...]]:
         """Every change of the kind after `version`, in order, none twice, in non-empty batches as they arrive.
 
-        Ends when the server ends it (resume from the last version). Raises Gone, Unavailable, or NotFound as
-        list does; never hangs on a half-open connection for much longer than a server that is well keeps silent.
+        Ends when the server ends it (resume from the last version), a brief one within seconds: it tells how far it
+        has come before it ends, by a bookmark if by nothing else, as far as the server can. Raises Gone, Unavailable,
+        or NotFound as list does; never hangs on a half-open connection for much longer than a server that is well
+        keeps silent.
         """
         ...
 

@@ -193,6 +193,11 @@ def start() -> Step[V, C]:
     return Step(Empty(), AskPage(""))
 
 
+def resume(version: int) -> Step[V, C]:
+    """Begin behind what has been told already."""
+    return Step(Watching(version), AskWatch(version))
+
+
 def step(state: State[V], event: Input[V, C], jitter: float = 1.0) -> Step[V, C]:
     """The one transition function; an input that the state cannot have asked for is Impossible."""
     match event:

@@ -1,8 +1,10 @@
-"""The replicas' feeds: one task per source, begun anew with each term of leadership.
+"""The replicas' feeds: one task per source, each brought up to date at the begin of a term of leadership.
 
 A standby's replicas are warm and may be late: what its predecessor granted in the last moment may not be shown yet.
-So nothing is decided in a term before every source was read whole by a read that began within that term: by then no
-write of a predecessor can still come, and all that came is in the read (contract §2, Rules 1 and 5).
+So nothing is decided in a term before every source has shown all that was written until a moment within that term: by
+then no write of a predecessor can still come, and all that came is shown (contract §2, Rules 1 and 5). Objects: of a
+big kind its watch is followed up to a version that was asked for within the term, a small one is listed. Northbound:
+its reader goes on, and the fence, which is raised within the term, is shown after all that came before it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from controller.core.objects import Kind
 from controller.machines import watch
-from controller.reconcilers.reflect import mirror, reflect
+from controller.reconcilers.reflect import catch_up, mirror, reflect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +27,7 @@ NORTHBOUND = "Northbound"
 
 
 class Mirrors:
-    """Feeds what the servers tell to two callbacks, and knows which source was read whole since the last start."""
+    """Feeds what the servers tell to two callbacks, and knows which source is whole, and as new as the term."""
 
     def __init__(
         self,
@@ -33,24 +35,31 @@ class Mirrors:
         objects: Callable[[Kind, News], None],
         rows: Callable[[Rows], None],
         parts: Callable[[Rows], Iterable[Rows]],
+        since: Callable[[Kind], int],
     ) -> None:
-        self._world, self._objects, self._rows, self._parts = world, objects, rows, parts
+        """`since`: up to which version everything of a kind has been taken in; 0: it is to be listed."""
+        self._world, self._objects, self._rows, self._parts, self._since = world, objects, rows, parts, since
         self._tasks: list[asyncio.Task[None]] = []
         self._read: set[str] = set()
         self._whole = asyncio.Event()
-
-    @property
-    def started(self) -> bool:
-        """True while the feeds run."""
-        return bool(self._tasks)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin, or begin anew: every source is read whole from now on."""
         self.stop()
         self._read.clear()
         self._whole.clear()
-        self._tasks = [group.create_task(self._reflect(kind), name=f"reflect {kind}") for kind in WATCHED]
-        self._tasks.append(group.create_task(mirror(self._world, self._parts, self._see_rows), name="mirror"))
+        self._tasks = [group.create_task(mirror(self._world, self._parts, self._see_rows), name="mirror")]
+        self._tasks += [group.create_task(self._reflect(kind), name=f"reflect {kind}") for kind in WATCHED]
+
+    def catch_up(self, group: asyncio.TaskGroup) -> None:
+        """Bring every kind up to date from where its replica is; Northbound's reader goes on."""
+        mirror, *kinds = self._tasks
+        for task in kinds:
+            task.cancel()
+        self._read &= {NORTHBOUND}
+        self._whole.clear()
+        self._tasks = [mirror]
+        self._tasks += [group.create_task(self._reflect(k, self._since(k)), name=f"reflect {k}") for k in WATCHED]
 
     def stop(self) -> None:
         """End the feeds; what they have told stays."""
@@ -59,16 +68,22 @@ class Mirrors:
         self._tasks = []
 
     async def whole(self) -> None:
-        """Return when every source was read whole since the last start."""
+        """Return when every source was whole, and up to date, since the last start or catch_up."""
         await self._whole.wait()
 
-    async def _reflect(self, kind: Kind) -> None:
+    async def _reflect(self, kind: Kind, since: int = 0) -> None:
+        kube, clock = self._world.kube, self._world.clock
+
         def tell(news: News) -> None:
             self._objects(kind, news)
             if not isinstance(news, watch.Apply):  # also that the kind is not served is an answer
                 self._was_read(str(kind))
 
-        await reflect(self._world.kube, self._world.clock, kind, tell)
+        def caught() -> None:
+            self._was_read(str(kind))
+
+        begin = await catch_up(kube, clock, kind, since, tell, caught) if since else watch.start()
+        await reflect(kube, clock, kind, tell, begin)
 
     def _see_rows(self, rows: Rows) -> None:
         self._rows(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from controller.core.objects import OPTIONAL
 from controller.machines import watch
@@ -17,10 +17,40 @@ if TYPE_CHECKING:
     News: TypeAlias = watch.Swap[Any] | watch.Apply[Change] | watch.Absent
     Tell: TypeAlias = Callable[[News], None]
 
+    Begin: TypeAlias = watch.Step[Any, Change]
 
-async def reflect(kube: Kube, clock: Clock, kind: Kind, tell: Tell) -> None:
+_TRIES: Final = 2  # brief watches of which one should bring a bookmark: a busy server sends it too late once
+
+
+async def catch_up(kube: Kube, clock: Clock, kind: Kind, since: int, tell: Tell, caught: Callable[[], None]) -> Begin:
+    """Tell what came after `since`; call `caught` when all is told that was written before this call.
+
+    Answers where to go on from: a list, if the server did not tell that it has told all. What is quiet has no event
+    to tell it; a bookmark does, and the server sends one before it ends a brief watch.
+    """
+    state: watch.State[Any] = watch.Empty()
+    try:
+        wanted = await kube.latest(kind)
+        for _ in range(_TRIES):
+            if since >= wanted:
+                break
+            async for batch in kube.watch(kind, since, brief=True):
+                tell(watch.Apply(batch))
+                since = max(since, batch[-1].version)
+                if since >= wanted:
+                    state = watch.Watching(since)
+                    caught()
+    except PortError as error:
+        return watch.step(state, _fault(kind, error), clock.jitter())
+    if since < wanted:
+        return watch.start()
+    caught()
+    return watch.resume(since)
+
+
+async def reflect(kube: Kube, clock: Clock, kind: Kind, tell: Tell, begin: Begin) -> None:
     """Keep telling what the server holds of that kind, until cancelled."""
-    step: watch.Step[Any, Change] = watch.start()
+    step = begin
     while True:
         if step.tell is not None:
             tell(step.tell)

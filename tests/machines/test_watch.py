@@ -30,6 +30,7 @@ from controller.machines.watch import (
     Unserved,
     Wait,
     Watching,
+    resume,
     start,
     step,
 )
@@ -114,6 +115,13 @@ def test_it_starts_with_a_list() -> None:
     begun: Out = start()
 
     assert begun == Step(Empty(), AskPage(""))
+
+
+def test_or_where_another_one_has_ended() -> None:
+    """All until then has been told."""
+    begun: Out = resume(7)
+
+    assert begun == Step(Watching(7), AskWatch(7))
 
 
 @pytest.mark.parametrize(

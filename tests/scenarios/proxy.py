@@ -167,6 +167,23 @@ class Delays(Fault):
         line.send(event)
 
 
+class Withholds(Fault):
+    """Of one path, what watches tell that began before this never arrives, and that of others a second late."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._began = path, time.monotonic()
+
+    def event(self, line: Line, event: bytes) -> None:
+        """See Fault."""
+        if line.asked.path == self._path:
+            if line.asked.at < self._began:
+                return
+            if line.rested_at < self._began:
+                time.sleep(1.0)
+                line.rested_at = time.monotonic()
+        line.send(event)
+
+
 class Proxy(ThreadingHTTPServer):
     """Listens without TLS on a port of 127.0.0.1; used in a `with` block. `asked` has all requests since cleared."""
 
@@ -389,4 +406,5 @@ __all__ = [
     "Proxy",
     "Swallows",
     "Tears",
+    "Withholds",
 ]

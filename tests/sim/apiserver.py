@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 SERVER: Final = "the API server"
 BOOKMARK_EVERY: Final = 60.0
+BRIEF: Final = 3.0
+BRIEF_MARGIN: Final = 2.0
+LAST_BOOKMARK: Final = 2.0  # seconds before the end of a watch
 HALF_OPEN_UNTIL: Final = 40.0
 
 
@@ -77,7 +80,17 @@ class SimKube(Kube):
 
         return await self._call(act)
 
-    async def watch(self, kind: Kind, version: int) -> AsyncIterator[tuple[Change, ...]]:
+    async def latest(self, kind: Kind) -> int:
+        """The version of the kind at some moment between question and answer."""
+        self._traffic.sent("latest", self._process, kind, ("", ""))
+
+        def act() -> int:
+            self._store.must_serve(kind)
+            return self._store.version
+
+        return await self._call(act)
+
+    async def watch(self, kind: Kind, version: int, *, brief: bool = False) -> AsyncIterator[tuple[Change, ...]]:
         """Every change after that version, in batches, until the server or the network ends it."""
         self._traffic.sent("watch", self._process, kind, ("", ""))
 
@@ -86,7 +99,7 @@ class SimKube(Kube):
             self._store.since(kind, version)
 
         await self._call(begin)
-        stream = _Stream(self._store, self._network, self._process, kind, version)
+        stream = _Stream(self._store, self._network, self._process, kind, version, brief=brief)
         async for batch in stream.batches():
             yield batch
 
@@ -131,14 +144,18 @@ class SimKube(Kube):
 class _Stream:
     """One watch that is open."""
 
-    def __init__(self, store: Store, network: Network, process: Process, kind: Kind, version: int) -> None:
+    def __init__(
+        self, store: Store, network: Network, process: Process, kind: Kind, version: int, *, brief: bool
+    ) -> None:
         self._store, self._network, self._process = store, network, process
         self._kind, self._version = kind, version
         self._loop = asyncio.get_running_loop()
-        self._ends = self._loop.time() + network.rng.uniform(300, 600)
+        self._ends = self._loop.time() + (BRIEF if brief else network.rng.uniform(300, 600))
+        self._half_open = BRIEF + BRIEF_MARGIN if brief else HALF_OPEN_UNTIL
+        self._old = brief and network.chance(network.faults.old_bookmark)
 
     async def batches(self) -> AsyncIterator[tuple[Change, ...]]:
-        """Changes as they arrive, a bookmark a minute; ends at the server's time limit."""
+        """Changes as they arrive, a bookmark a minute and before the end, at the server's time limit."""
         faults, network = self._network.faults, self._network
         while self._loop.time() < self._ends:
             if not self._store.since(self._kind, self._version):
@@ -147,7 +164,7 @@ class _Stream:
             if network.away(SERVER) or network.chance(faults.cut_watch):
                 raise Unavailable("the watch was cut")
             if network.chance(faults.half_open):
-                await asyncio.sleep(network.rng.uniform(1, HALF_OPEN_UNTIL))
+                await asyncio.sleep(network.rng.uniform(1, self._half_open))
                 raise Unavailable("the watch was silent for too long")
             batch = self._take()
             self._version = batch[-1].version
@@ -156,12 +173,13 @@ class _Stream:
     def _take(self) -> tuple[Change, ...]:
         news = self._store.since(self._kind, self._version)
         if not news:
-            return (Change(self._store.version),)
+            return (Change(self._version if self._old else self._store.version),)
         some = news[: self._network.rng.randint(1, len(news))] if len(news) > 1 else news
         return tuple(Change(c.version, c.view, deleted=c.new is None) for c in some)
 
     async def _growth(self) -> None:
-        wait = min(BOOKMARK_EVERY, max(0.0, self._ends - self._loop.time()))
+        left = self._ends - self._loop.time()
+        wait = min(BOOKMARK_EVERY, max(0.0, left - LAST_BOOKMARK if left > LAST_BOOKMARK else left))
         try:
             async with asyncio.timeout(wait):
                 await self._store.grew(self._kind).wait()

@@ -153,14 +153,6 @@ def _reversed_retire(true: Any) -> Any:
     return retire
 
 
-def _start_once(true: Any) -> Any:
-    def start(self: Mirrors, group: Any) -> None:
-        if not self.started:
-            true(self, group)
-
-    return start
-
-
 def _never_deposed(self: Leader, work: Any) -> Any:
     async def hold() -> None:
         while not work.done():
@@ -251,7 +243,6 @@ _truth: Final[dict[str, Any]] = {
     "release": release.release,
     "retire": reservation._retire,
     "realise": realise.realise,
-    "start": Mirrors.start,
     "next_free": Shelf.next_free,
     "divide": Pools.divide,
 }
@@ -274,7 +265,7 @@ MUTANTS: Final[dict[str, Patch]] = {
     "requeue_after is dropped": swap(Worker, "_succeed", _without_requeue(_truth["succeed"])),
     # the shell
     "a promise is not put into the ledger": swap(Picture, "promise", lambda *_: None),
-    "a new leader works before it has read anew": swap(Mirrors, "start", _start_once(_truth["start"])),
+    "a new leader works before it has read anew": swap(Mirrors, "catch_up", lambda *_: None),
     "a deposed leader goes on": both(swap(Leader, "hold", _never_deposed), swap(Leader, "leads", lambda _: True)),
     "Northbound has no fence": swap(Database, "_guard", lambda *_: None),
     "a fence that somebody changed stays as it is": swap(Guard, "mend", _without_mending),

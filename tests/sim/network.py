@@ -33,6 +33,7 @@ class Faults:
     slow: float = 0.04
     cut_watch: float = 0.02
     half_open: float = 0.004
+    old_bookmark: float = 0.2
     compact: float = 0.01
     cut_northbound: float = 0.01
     orphaned: float = 0.3  # a transaction whose sender is dead arrives much later

@@ -25,10 +25,9 @@ _universes: list[SimWorld] = []
 def controller(world: World, identity: str, universe: SimWorld) -> Controller:
     """One life of the controller; whatever it logs as an error breaks the universe."""
     _universes[:] = [universe]
-    keep = universe.options.keep_vm_ip
-    return Controller(
-        world, Tuning(identity=identity, workers=16, resync_s=RESYNC, sweep_s=20.0, keep_vm_ip=keep), rows_at_once=3
-    )
+    keep, small = universe.options.keep_vm_ip, universe.options.small
+    tuning = Tuning(identity=identity, workers=16, resync_s=RESYNC, sweep_s=20.0, keep_vm_ip=keep)
+    return Controller(world, tuning, rows_at_once=3, small=small)
 
 
 def _verdict(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:

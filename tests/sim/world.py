@@ -36,6 +36,7 @@ class Options:
     standby: bool = False
     keep_vm_ip: bool = True
     kubevirt: str = "never"  # when its CRDs come: always there, late, or never
+    small: int = 0  # kinds with fewer objects are listed at a take-over, the others caught up with
 
     @classmethod
     def chosen(cls, seed: int) -> Options:
@@ -50,6 +51,7 @@ class Options:
             standby=rng.random() < 0.3,
             keep_vm_ip=rng.random() < 0.85,
             kubevirt=rng.choice(("always", "always", "late", "never")),
+            small=rng.choice((0, 0, 3, 1000)),
         )
 
 
