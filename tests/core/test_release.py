@@ -88,6 +88,8 @@ def test_a_kept_port_that_says_otherwise_than_its_ip_goes(kind: str, asked: tupl
     others = make_row("10.0.0.4", name=PORT, pod="default/else")
     ordinary, another = held_by(an_ip(kind), other, port=PORT), held_by(an_ip(kind, reserved=True), others, port=PORT)
     assert decide(pod_view(owner=WEB, held=(ordinary,), workloads=workloads), NOW) == decision
+    edited = held_by(an_ip(kind), make_row(mac="0a:00:00:00:00:77", name=PORT, pod=str(WEB)), port=PORT)
+    assert decide(pod_view(owner=WEB, held=(edited,), workloads=workloads), NOW) == Decision()
     assert decide(pod_view(owner=WEB, held=(another,), workloads=workloads), NOW) == Decision()
 
 

@@ -264,7 +264,7 @@ class Checkers:
         return (
             ip is not None and ours(ip) and not deleting(ip) and grant is not None and not grant.reserved
             and not grant.tainted and grant.fields["podType"] in RETAINED and not self._might_go(meta(ip)["uid"])
-            and set(spots) <= set(grant.spots)
+            and bool(set(spots) & set(grant.spots))
         )  # fmt: skip
 
     def _might_go(self, uid: str) -> bool:

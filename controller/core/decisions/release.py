@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions import binding, migration, retention
@@ -151,7 +153,10 @@ def _settled(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     if row is None or not row.ours or row.type != "" or grounds.pods is not Pods.NONE:
         return []
     mine = row.external("pod") == str(owner)
-    if mine and held.recorded is not None and not carries(row, held.recorded):
+    told = held.recorded
+    if told is not None and not held.reserved and binding.addresses(told):
+        told = structs.replace(told, mac_address="")  # whoever edited that alone has made no address unfree
+    if mine and told is not None and not carries(row, told):
         return [*([] if machine else [ConfirmGone(*owner)]), DropPort(row)]
     if not machine or not grounds.migrates:
         return []
