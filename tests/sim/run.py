@@ -11,8 +11,8 @@ import contextlib
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from controller.core.objects import Kind
 from controller.reconcilers.controller import Controller
@@ -262,10 +262,10 @@ def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return found
 
 
-def attempt(seed: int) -> tuple[int, Outcome | None, str]:
-    """Simulate, and catch what it says: for workers in other processes."""
+def attempt(seed: int, otherwise: dict[str, Any] | None = None) -> tuple[int, Outcome | None, str]:
+    """Simulate, and catch what it says: for workers in other processes. `otherwise`: options that are not as chosen."""
     try:
-        return seed, simulate(seed), ""
+        return seed, simulate(seed, options=replace(Options.chosen(seed), **(otherwise or {}))), ""
     except Exception as error:  # noqa: BLE001 - whatever ends a universe is its verdict
         return seed, None, f"{type(error).__name__}: {error}"
 

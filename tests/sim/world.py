@@ -35,6 +35,7 @@ class Options:
     crashes: bool = False
     standby: bool = False
     keep_vm_ip: bool = True
+    weather: tuple[tuple[str, float], ...] = ()  # faults that come more often than usual
     kubevirt: str = "never"  # when its CRDs come: always there, late, or never
     small: int = 0  # kinds with fewer objects are listed at a take-over, the others caught up with
 
@@ -91,7 +92,7 @@ class SimWorld:
         self.users_rng = Random(f"{seed}/users")
         self.dice = Random(f"{seed}/dice")
         self._weather = Random(f"{seed}/weather")
-        self.faults = Faults()
+        self.faults = Faults(**dict(self.options.weather))
         if not self.options.hostile:
             self.faults.off()
         self._loop = asyncio.get_running_loop()
