@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo up down status check test unit sim mutants contract scenarios ha chaos faults image bench load \
+.PHONY: help venv tools demo up down status check test unit laws sim mutants contract scenarios ha chaos faults image bench load \
 	coldstart clean
 
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 SEEDS ?= 50
+EXAMPLES ?= 5000
 LOAD ?=
 PRESENT ?= 50000
 export PYTHONUNBUFFERED := 1
@@ -46,6 +47,9 @@ unit: venv ## core and machines, every branch of them; the shell and the process
 		-m pytest -q tests/core tests/machines
 	$(VENV)/bin/coverage report --data-file=.coverage.unit --fail-under=100 --skip-covered
 	$(PY) -m pytest -q tests/reconcilers tests/process
+
+laws: venv ## new examples for every property, instead of the same ones each time (EXAMPLES=5000)
+	KEEPIP_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q -m hypothesis tests/core tests/machines tests/reconcilers tests/wire
 
 sim: venv ## the whole controller in virtual time against a hostile world (SEEDS=50)
 	$(PY) -m tests.sim.run --seeds $(SEEDS)
