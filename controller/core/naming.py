@@ -14,6 +14,7 @@ from msgspec.structs import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from controller.core.neighbours import VirtualMachineInstance
     from controller.core.objects import Ip, OwnerRef, Pod
 
 OVN: Final = "ovn"
@@ -149,6 +150,12 @@ def set_uid(pod: Pod) -> str:
     return sts.uid if sts else ""
 
 
+def machine_uid(instance: VirtualMachineInstance) -> str:
+    """The uid of the VM that made the instance, "" for one that somebody made by hand."""
+    vm = _controller_of(instance, "VirtualMachine", _KUBEVIRT)
+    return vm.uid if vm else ""
+
+
 def set_name(pod: Pod) -> str:
     """The name of the StatefulSet that made the pod, "" for any other pod."""
     sts = _controller_of(pod, "StatefulSet", "apps/") if pod_type(pod) == "StatefulSet" else None
@@ -161,8 +168,8 @@ def pod_ordinal(pod: Pod) -> int | None:
     return ordinal(pod.metadata.name, sts.name) if sts else None
 
 
-def _controller_of(pod: Pod, kind: str, group: str) -> OwnerRef | None:
-    for ref in pod.metadata.owner_references:
+def _controller_of(one: Pod | VirtualMachineInstance, kind: str, group: str) -> OwnerRef | None:
+    for ref in one.metadata.owner_references:
         if ref.kind == kind and ref.api_version.startswith(group) and ref.name:
             return ref
     return None

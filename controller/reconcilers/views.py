@@ -25,7 +25,6 @@ from controller.core.decisions.retention import Pods
 from controller.core.decisions.sweep import ids_of
 from controller.core.faults import Malformed
 from controller.core.objects import Kind
-from controller.core.rows import POD_UID
 from controller.reconcilers import keys, workloads
 from controller.reconcilers.bids import NO_ASK, Bids, unreadable
 from controller.reconcilers.nics import takes_part
@@ -195,6 +194,7 @@ class Views:
             pod_nic_type=self.pod_nic_type,
             port_in_doubt=self.busy(keys.reservation(held.port)),
             owner_uid=workloads.uid_for(picture, leader.object),
+            owner_unseen=workloads.unseen(picture, leader.object),
             options=workloads.options_for(picture, [one.object for one in bidders]) if self.migration_options else None,
         )
 
@@ -221,9 +221,9 @@ class Views:
         try:
             made = datetime.fromisoformat(one.metadata.creation_timestamp)
         except ValueError:
-            return of_nic.SCHEDULING_GRACE
+            return of_nic.GRACE
         age = self.clock.wall() - made.timestamp()
-        return age if age >= 0 else of_nic.SCHEDULING_GRACE
+        return age if age >= 0 else of_nic.GRACE
 
     # -- subnets and namespaces --------------------------------------------------------------------
 
@@ -289,13 +289,14 @@ def _stamp(second: int) -> str:
 def _may_have(live: list[tuple[Pod, Networks]], owner: naming.Owner, held: realise.Held) -> bool:
     """True if a live pod may have that port, though nobody can tell now: then it stays as it is (Rule 2).
 
-    One that was made for another pod, and is told of by no IP, is nobody's.
+    One that no IP tells of, and that no pod was told of, is nobody's.
     """
-    if held.row is not None and held.recorded is None:
-        told = held.ip is not None and of_reservation.tells_of(held.ip, held.row)
-        if not told and held.row.external(POD_UID) not in {"", *(one.metadata.uid for one, _ in live)}:
-            return False
     provider = naming.provider_of(held.port, owner)
+    runs = any(provider in records.running(one) for one, _ in live)
     if provider == naming.OVN:  # with another default network it is none of ours any more, unless the pod runs with it
-        return any(naming.OVN in records.running(one) for one, _ in live)
+        return runs
+    if held.row is not None and held.recorded is None and not runs:
+        told = held.ip is not None and of_reservation.tells_of(held.ip, held.row)
+        if not told:
+            return False
     return any(found.may_have(provider) for _, found in live)

@@ -140,8 +140,18 @@ def uid_for(picture: Picture, pod: Pod) -> str:
     """The uid of the pod's StatefulSet or VM, "" where nobody knows."""
     if naming.pod_type(pod) != MACHINES:
         return naming.set_uid(pod)
-    vm = picture.vms.get(*naming.owner_of(pod))
-    return vm.metadata.uid if vm is not None else ""
+    owner = naming.owner_of(pod)
+    vm, instance = picture.vms.get(*owner), picture.vmis.get(*owner)
+    if vm is not None:
+        return vm.metadata.uid
+    return naming.machine_uid(instance) if instance is not None else ""
+
+
+def unseen(picture: Picture, pod: Pod) -> bool:
+    """True for a launcher pod that is shown before its VM's instance, which was there first."""
+    if naming.pod_type(pod) != MACHINES or not picture.served(Kind.VMI):
+        return False
+    return picture.vmis.get(*naming.owner_of(pod)) is None
 
 
 def gone(picture: Picture, owner: Owner) -> frozenset[str]:

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from controller.core import naming
 from controller.core.catalogue import Reason, say
-from controller.core.decisions.nic import SCHEDULING_GRACE
+from controller.core.decisions.nic import GRACE
 from controller.core.decisions.placement import Ask, Entry, Home, Place
 from controller.core.decisions.pod import decide, together
 from controller.core.effects import ConfirmGone, Decision, Delete, DropPort, Patch, Promise, PutPort, Withdraw
@@ -163,9 +163,11 @@ def test_a_pod_without_a_node_waits_a_moment_for_one() -> None:
     """One patch then carries `routed` too; after the grace it is served without."""
     young = decided(make_pod(node=""), age=0.5)
 
-    assert young == Decision(requeue_after=SCHEDULING_GRACE - 0.5)
-    assert decided(make_pod(node=""), age=-5.0).requeue_after == SCHEDULING_GRACE
-    late = decided(make_pod(node=""), age=SCHEDULING_GRACE)
+    assert young == Decision(requeue_after=GRACE - 0.5)
+    assert decided(make_pod(node=""), age=-5.0).requeue_after == GRACE
+    assert decided(make_pod(), age=0.5, owner_unseen=True) == young, "whose the address is to be is not shown yet"
+    assert names(decided(make_pod(), age=GRACE, owner_unseen=True)) == ALLOCATED
+    late = decided(make_pod(node=""), age=GRACE)
     assert NOTE + "routed" not in patch_of(late, Kind.POD)["metadata"]["annotations"]
 
 
@@ -380,6 +382,9 @@ def test_a_request_that_was_there_before_the_pod_is_never_passed_over(
     assert decision.refusal is None
     alike = dated(make_ip(), made, version)
     assert address(decided(pod, book=book, held=(held_by(alike, **more),))) == "10.0.0.4"
+    tried = say(Reason.INVALID_SPEC, "missing", field="namespace")
+    decision = decided(pod, book=book, held=(held_by(ip, **more),), reservation_refusal=tried)
+    assert decision.refusal is None if "row" in more else refused(decision) is Reason.RESERVATION_MISMATCH, "seed 1893"
 
 
 @pytest.mark.parametrize("more", BEGUN)
@@ -807,9 +812,11 @@ def test_a_port_made_for_a_pod_that_a_reservation_then_refuses_is_dropped() -> N
     assert decision.effects == (DropPort(elsewhere),)
     former, mine = (make_row("10.0.0.4", pod_uid=uid) for uid in ("another", "pod-uid"))
     ordinary = granted_ip(labels={**GRANTED, **ORDINARY}, pod_type="StatefulSet")
+    edited = held_by(ordinary, make_row(mac=MAC2))
     outside = Ask(entry=Entry(num("192.0.2.9")))
     assert with_ask(outside, held=(held_by(ordinary, former),)).effects == ()
     assert with_ask(outside, held=(held_by(ordinary, mine),)).effects == (DropPort(mine),), "seed 280"
+    assert with_ask(outside, held=(edited,)).effects == (), "only its MAC was edited by hand: seed 1057"
     request = make_ip(subnet="gone")  # of a user, which cannot be granted while the port is there: seed 209
     assert with_ask(outside, held=(held_by(request, mine),)).effects == (DropPort(mine),)
     assert with_ask(outside, held=(held_by(None, mine),)).effects == (DropPort(mine),)
@@ -825,6 +832,8 @@ def test_what_a_status_tells_of_a_former_reservation_goes_first() -> None:
     decision = decided(make_pod(), held=(held_by(was),))
     assert patch_of(decision)["status"]["recorded"] is None
     assert (len(decision.effects), decision.waits[0]) == (1, ("ip", "web.default"))
+    theirs = held_by(structs.replace(was, metadata=structs.replace(was.metadata, finalizers=("x.io/backup",))))
+    assert names(decided(running(), held=(theirs,))) == ["Promise", "PutPort"], "foreign IPs are not ours to write"
     plain = structs.replace(was, status=IpStatus())
     assert "PatchPod" in names(decided(make_pod(), held=(held_by(plain),)))
 

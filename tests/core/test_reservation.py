@@ -226,12 +226,12 @@ def test_a_cooling_address_is_asked_for_again_when_it_has_cooled() -> None:
 
 
 def test_a_full_subnet_is_waited_for() -> None:
-    """Woken by the first address that comes free, in order (contract §8)."""
+    """Woken by the first address that comes free, in order (contract §8), or when the subnet itself goes (1134)."""
     book = book_of(NET, a="10.0.0.2", b="10.0.0.3", c="10.0.0.4", d="10.0.0.5", e="10.0.0.6")
     decision = decided(make_ip(), book=book)
 
     assert refused(decision) is Reason.SUBNET_EXHAUSTED
-    assert decision.waits == (("space", "net"),)
+    assert decision.waits == (("space", "net"), ("subnet", "net"))
     assert refused(decided(make_ip(), patient=True)) is Reason.SUBNET_EXHAUSTED
 
 

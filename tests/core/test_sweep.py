@@ -103,6 +103,17 @@ def test_nobody_is_met_while_nobody_can_tell_whether_they_are_there() -> None:
     assert met(pod_view(make_pod(notes=notes_of()), held=(LEFT,))) == (LEFT,)
 
 
+def test_who_only_an_edited_ip_names_is_not_met() -> None:
+    """Seed 1173: its namespace was edited while nobody watched, and its port was never suspected again."""
+    edited = granted_ip(labels={**GRANTED, **ORDINARY}, namespace="other", pod_name="web")
+    said = Owner("other", "web")
+
+    assert met(pod_view(owner=said, held=(held_by(edited, make_row()),))) == ()
+    assert met(pod_view(owner=said, held=(held_by(edited),))) == ()
+    its_row = held_by(edited, make_row(pod="other/web"))
+    assert met(pod_view(owner=said, held=(its_row,), bystanders=True)) == (its_row,)
+
+
 def test_owned_is_what_a_live_pod_has_and_what_is_kept_without_one() -> None:
     """From then on this process knows that it had an owner."""
     reserved = held_by(granted_ip())

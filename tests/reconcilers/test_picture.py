@@ -459,18 +459,17 @@ def test_a_definitions_change_concerns_the_pods_that_name_it(picture: Picture) -
     assert show(picture, Kind.NAD, nad, None) == found
 
 
-@pytest.mark.parametrize(
-    ("uid", "told", "gone"), [("former", False, True), ("pod-uid", False, False), ("former", True, False)]
-)
-def test_a_port_that_a_live_pod_may_have_is_left_alone(picture: Picture, uid: str, *, told: bool, gone: bool) -> None:
-    """Unless it was made for a former pod and no IP tells of it: a reservation of its name waits for its end (1431)."""
+@pytest.mark.parametrize(("runs", "told", "gone"), [(False, False, True), (True, False, False), (False, True, False)])
+def test_a_port_that_a_live_pod_may_have_is_left_alone(picture: Picture, *, runs: bool, told: bool, gone: bool) -> None:
+    """Unless nobody was told of it, and no IP tells of it: a reservation of its name waits for its end (1431, 573)."""
     port = "web.default.net1.default.ovn"
-    show(picture, Kind.POD, None, make_pod(notes={naming.NETWORKS: "net1"}))  # of no definition: nobody can tell
-    show_row(picture, make_row(name=port, pod_uid=uid), port)
+    notes = {naming.NETWORKS: "net1"} | ({naming.annotation("net1.default.ovn", "allocated"): "true"} if runs else {})
+    show(picture, Kind.POD, None, make_pod(notes=notes))  # of no definition: nobody can tell
+    show_row(picture, make_row(name=port), port)
     show(picture, Kind.IP, None, make_ip(port, ip_address="10.0.0.2" if told else ""))
 
-    left = [held.port for held in views_of(picture).pod("default", "web").left]
-    assert left == ([port] if gone else [])
+    found = views_of(picture).pod("default", "web")
+    assert [held.port for held in found.left] == ([port] if gone else [])
 
 
 def test_an_address_whose_subnet_is_not_said_is_held_where_it_may_be(picture: Picture) -> None:

@@ -269,6 +269,28 @@ def test_the_options_of_a_moving_vms_port_follow_its_migration(picture: Picture)
     assert nic.options is None, "nobody can tell"
 
 
+def test_a_launcher_pod_that_is_shown_before_its_vm_waits_for_it(picture: Picture) -> None:
+    """Its IP says for which VM it was made: the instance tells, should the VM itself be late as well."""
+
+    def told() -> tuple[bool, str]:
+        (nic,) = views(picture).pod("default", "vm-1").nics
+        return nic.owner_unseen, nic.owner_uid
+
+    show(picture, Kind.POD, launcher("b", "node-a", "2026-01-01T00:00:00Z"))
+    picture.heard(Kind.VMI, served=False)
+    assert told() == (False, ""), "nobody can tell, and it may stay so"
+    picture.heard(Kind.VMI, served=True)
+    assert told() == (True, "")
+    show(picture, Kind.VMI, instance())
+    assert told() == (False, ""), "made by hand"
+    maker = OwnerRef(api_version="kubevirt.io/v1", kind="VirtualMachine", name="vm-1", uid="v1")
+    meta = Meta(name="vm-1", namespace="default", owner_references=(maker,))
+    show(picture, Kind.VMI, VirtualMachineInstance(metadata=meta))
+    assert told() == (False, "v1")
+    show(picture, Kind.VM, a_vm(uid="v2"))
+    assert told() == (False, "v2")
+
+
 def test_the_port_of_a_plain_pod_has_options_of_nobody(picture: Picture) -> None:
     show(picture, Kind.POD, make_pod())
     (nic,) = views(picture).pod("default", "web").nics

@@ -97,7 +97,8 @@ class Oracle:
             for spot in grant.spots if grant.tainted else ():
                 found.setdefault(spot, set()).add(grant.name)
         for (_, name), ip in self.store.docs[Kind.IP].items():
-            if finalizers(ip) and not ours(ip):
+            unread = bool(spec(ip).get("macAddress")) and not MAC.match(spec(ip)["macAddress"])
+            if finalizers(ip) and (unread or not ours(ip)):
                 texts = (spec(ip).get("v4IpAddress"), spec(ip).get("v6IpAddress"), spec(ip).get("ipAddress"))
                 addresses = (*split(",".join(filter(None, texts))), *filter(None, [spec(ip).get("macAddress")]))
                 for address in addresses:
@@ -278,7 +279,7 @@ class Oracle:
     def _shared(self, subnet: str, ip: Doc) -> set[Reason]:
         """A reservation whose address a person has given to somebody else as well."""
         grant = self.book.grants[meta(ip)["uid"]]
-        rivals = [set(self.book.owners(s)) - {grant.name} for s in grant.spots if s.subnet == subnet]
+        rivals = [self.others(s, grant.name) for s in grant.spots if s.subnet == subnet]
         return {Reason.ADDRESS_CONFLICT} if any(rivals) else set()
 
     def _from_list(self, pod: Doc, subnet: str, plan: Plan, pool: tuple[str, ...], mac: str) -> set[Reason]:

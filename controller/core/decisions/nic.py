@@ -17,7 +17,7 @@ from controller.core.decisions.migration import merged
 from controller.core.decisions.networks import DEFAULT
 from controller.core.decisions.placement import Refused
 from controller.core.decisions.realise import Held, Request, adoptable, realise
-from controller.core.decisions.reservation import SOON, carries, tells_of
+from controller.core.decisions.reservation import SOON, contradicts, tells_of
 from controller.core.effects import Decision, DropPort, Promise, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
 from controller.core.rows import POD_UID
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from controller.core.objects import Ip, Pod, Seconds
     from controller.core.rows import PortRow
 
-SCHEDULING_GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too
+GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too; their owners are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class View:
     pod_nic_type: str = "veth-pair"
     port_in_doubt: bool = False  # the IP's key is writing, or has written what is not shown yet
     owner_uid: str = ""  # of the leader's StatefulSet or VM, if it is known
+    owner_unseen: bool = False  # its VM's instance is not shown yet, and with it whose the address is to be
     options: Mapping[str, str] | None = None  # that the port shall have of those we manage; None: as they are
 
     @property
@@ -104,7 +105,7 @@ def _untold(held: Held, row: PortRow, pod: Pod) -> bool:
     """True for a port that no record is of: made for the pod itself, or beside a reservation of something else."""
     its_own = row.external(POD_UID) == pod.metadata.uid
     if held.recorded is not None:
-        return (its_own or held.reserved) and not carries(row, held.recorded)
+        return (its_own or held.reserved) and contradicts(row, held.recorded)
     return its_own and (held.ip is None or not tells_of(held.ip, row))
 
 
@@ -162,8 +163,8 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
     pod, place = bidder.object, view.place
     if bidder.is_cut_off:
         return Decision()
-    if not bidder.running and not pod.spec.node_name and view.age < SCHEDULING_GRACE:
-        return Decision(requeue_after=SCHEDULING_GRACE - max(view.age, 0.0))
+    if not bidder.running and (not pod.spec.node_name or view.owner_unseen) and view.age < GRACE:
+        return Decision(requeue_after=GRACE - max(view.age, 0.0))
     _check_pod(view, bidder, held)
     unserved = _unserved(place, held, bidder)
     if unserved is not None:
@@ -181,8 +182,9 @@ def _serve(view: View, bidder: Bidder, held: Held, now: Seconds) -> Decision:
         return _refuse(bidder, answer.message, answer.waits + bidder.home.lines * full, answer.retry_after)
     ip = held.ip
     if _passes_over(ip, view) and held.recorded is None and not adoptable(bidder, ip, answer):
-        undo = (DropPort(held.row),) if held.row is not None else ()
-        return Decision(undo, waits=(("ip", held.port),))
+        if held.row is None:
+            return _not_granted(view, held)
+        return Decision((DropPort(held.row),), waits=(("ip", held.port),))
     return realise(Request(view.bidders, place, view.pod_nic_type, view.owner_uid, view.options), bidder, held, answer)
 
 
@@ -205,7 +207,9 @@ def _was_reserved(ip: Ip | None, held: Held) -> TypeGuard[Ip]:
 
     Else, were its label edited back after a crash, what was granted then would be put back into the spec.
     """
-    return ip is not None and ip.status.recorded is not None and not held.reserved and not ip.metadata.deleting
+    if ip is None or ip.metadata.deleting or naming.foreign(ip):
+        return False
+    return ip.status.recorded is not None and not held.reserved
 
 
 def _has_no_number(bidder: Bidder, held: Held) -> bool:
@@ -286,13 +290,19 @@ def _reservation_first(view: View, bidder: Bidder, held: Held) -> Decision | Non
             raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=held.port, why=why), topic)
         if held.row is not None or held.promised or ip.metadata.labels.get(naming.RESERVED) == "false":
             return None  # our own allocation was under way first: the IP is adopted, or refused
-        if view.reservation_refusal is None:
-            return Decision(waits=topic)
-        why = view.reservation_refusal.text
-        raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=held.port, why=why), topic)
+        return _not_granted(view, held)
     if not held.reserved:
         return None
     clash = binding.clash(bidder, held.port, held.recorded)
     if clash is not None:
         raise Refused(clash, topic)
     return None
+
+
+def _not_granted(view: View, held: Held) -> Decision:
+    """Wait for a request of a user; raises Refused with what is wrong with it, if it was tried."""
+    topic = (("ip", held.port),)
+    if view.reservation_refusal is None:
+        return Decision(waits=topic)
+    why = view.reservation_refusal.text
+    raise Refused(say(Reason.RESERVATION_MISMATCH, "not_ready", ip=held.port, why=why), topic)

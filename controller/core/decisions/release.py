@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from controller.core import naming
 from controller.core.catalogue import Reason, say
 from controller.core.decisions import binding, migration, retention
-from controller.core.decisions.reservation import carries, tells_of
+from controller.core.decisions.reservation import contradicts, tells_of
 from controller.core.decisions.retention import Cause, Pods, Tenure
 from controller.core.effects import ConfirmGone, Delete, DropPort, Effect, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
@@ -153,10 +151,7 @@ def _settled(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     if row is None or not row.ours or row.type != "" or grounds.pods is not Pods.NONE:
         return []
     mine = row.external("pod") == str(owner)
-    told = held.recorded
-    if told is not None and not held.reserved and binding.addresses(told):
-        told = structs.replace(told, mac_address="")  # whoever edited that alone has made no address unfree
-    if mine and told is not None and not carries(row, told):
+    if mine and held.recorded is not None and contradicts(row, held.recorded):
         return [*([] if machine else [ConfirmGone(*owner)]), DropPort(row)]
     if not machine or not grounds.migrates:
         return []

@@ -132,10 +132,15 @@ def tells_of(ip: Ip, row: PortRow) -> bool:
     return any(addresses <= set(line.split()) for line in row.addresses)
 
 
-def carries(row: PortRow, recorded: Recorded) -> bool:
-    """True for a port that has what was granted (Kube-OVN writes MACs in upper case, too), whatever else it has."""
-    texts = {recorded.v4_ip_address.lower(), recorded.v6_ip_address.lower(), recorded.mac_address.lower()} - {""}
-    return row.switch == recorded.subnet and any(texts <= set(line.lower().split()) for line in row.addresses)
+def contradicts(row: PortRow, recorded: Recorded) -> bool:
+    """True for a port that has not what was granted (Kube-OVN writes MACs in upper case, too), whatever else it has.
+
+    A MAC that somebody edited in an ordinary IP does not count: nobody asked for it, and it makes no address unfree.
+    """
+    texts = {recorded.v4_ip_address.lower(), recorded.v6_ip_address.lower()} - {""}
+    if recorded.reserved == "true" or not texts:
+        texts |= {recorded.mac_address.lower()} - {""}
+    return row.switch != recorded.subnet or not any(texts <= set(line.lower().split()) for line in row.addresses)
 
 
 def _request(view: View, ip: Ip, now: Seconds) -> Decision:
@@ -151,7 +156,7 @@ def _request(view: View, ip: Ip, now: Seconds) -> Decision:
     assert view.place.plan is not None  # noqa: S101 - a place without a problem has a plan
     answer = ipam.choose(view.book, view.place.plan, want, now)
     if isinstance(answer, ipam.Refusal):
-        return _refuse(view, ip, answer.message, answer.waits, answer.retry_after)
+        return _refuse(view, ip, answer.message, (*answer.waits, *view.place.waits), answer.retry_after)
     return _grant(view, ip, answer)
 
 

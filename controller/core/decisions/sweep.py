@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from controller.core.decisions.release import cause_of, release, tenure_of
 from controller.core.decisions.retention import Cause
 from controller.core.effects import Delete, DropPort
-from controller.core.naming import SWEEP, Owner
+from controller.core.naming import SWEEP, Owner, is_port_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -116,7 +116,10 @@ def met(view: View) -> tuple[Held, ...]:
 
 
 def _tells(view: View, held: Held) -> bool:
-    return cause_of(tenure_of(view.owner, held), view.grounds) is not Cause.UNKNOWN
+    """Not of what an edited IP object says only: whose it was, its name and its port tell."""
+    its_own = is_port_of(held.port, view.owner)
+    its_own = its_own or (held.row is not None and held.row.external("pod") == str(view.owner))
+    return its_own and cause_of(tenure_of(view.owner, held), view.grounds) is not Cause.UNKNOWN
 
 
 def decide(
