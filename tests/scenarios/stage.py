@@ -435,6 +435,15 @@ class Keeper:
 
         return eventually("the controller is at rest", twice, seconds=seconds)
 
+    def reads(self, *kinds: str) -> None:
+        """Wait until it has read these kinds, whose CRDs came after it had started: it asks every ten seconds."""
+
+        def look() -> bool:
+            seen = self.metrics()
+            return all(seen.total("keepip_relists_total", kind=kind) > 0 for kind in kinds)
+
+        eventually(f"{', '.join(kinds)}: read", look, seconds=30)
+
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
         return "\n".join(self._cluster.log(self.name).read_text(errors="replace").splitlines()[-lines:])

@@ -19,8 +19,7 @@ ORDERS = tuple(permutations(("pod", "ip", "subnet", "nad")))
 def multus(cluster: Cluster, keeper: Keeper) -> None:
     """The definitions' CRD, which comes after the controller has started: it is asked for again and again."""
     cluster.serve("multus")
-    kind = "NetworkAttachmentDefinition"
-    eventually(f"{kind}s are read", lambda: keeper.metrics().total("keepip_relists_total", kind=kind) > 0, seconds=30)
+    keeper.reads("NetworkAttachmentDefinition")
 
 
 def define(stage: Stage, name: str, *, ipam: bool = False, subnet: bool = True) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.scenarios.stage import Object, Stage, eventually, notes, pod, ports
+from tests.scenarios.stage import Keeper, Object, Stage, eventually, notes, pod, ports
 
 KUBEVIRT = "kubevirt.io/v1"
 
@@ -56,11 +56,11 @@ class Machine:
         return name
 
     def stop(self) -> None:
-        """Stop it: the VMI goes, and its pods with it."""
+        """Stop it: the VMI goes, and its pods with it: the garbage collector looks for new kinds every 30 s."""
         self.api.delete("vmi", self.name)
         self.api.gone("vmi", self.name)
         for number in range(1, self.lives + 1):
-            self.api.gone("pod", f"virt-launcher-{self.name}-{number}")
+            self.api.gone("pod", f"virt-launcher-{self.name}-{number}", seconds=90)
 
     def kept(self) -> tuple[Object, Object]:
         """Its IP and its port."""
@@ -85,9 +85,10 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def kubevirt(cluster: Cluster) -> None:
-    """KubeVirt's CRDs."""
+def kubevirt(cluster: Cluster, keeper: Keeper) -> None:
+    """KubeVirt's CRDs, and a controller that knows of them: only then does an IP say for which VM it was made."""
     cluster.serve("kubevirt")
+    keeper.reads("VirtualMachine", "VirtualMachineInstance", "VirtualMachineInstanceMigration")
 
 
 def test_what_a_vm_had_is_kept_until_anybody_can_tell_whether_it_exists(stage: Stage, cluster: Cluster) -> None:
