@@ -175,10 +175,10 @@ class WorkQueue(Generic[K]):
         """Start the key's backoff from the beginning the next time it fails."""
         self._failures.pop(key, None)
 
-    def take(self, now: Seconds) -> Taken[K] | None:
-        """Hand out the next key, or None if nothing may run now; the taker owes a done()."""
+    def take(self, now: Seconds, worst: Lane = Lane.LOW) -> Taken[K] | None:
+        """Hand out the next key, of no worse lane, or None if nothing may run now; the taker owes a done()."""
         self._ripen(now)
-        lane = self._next_lane()
+        lane = self._next_lane(worst)
         if lane is None:
             return None
         key = self._lines[lane].pop()
@@ -254,8 +254,8 @@ class WorkQueue(Generic[K]):
                 deadline = self._due.pop(key)
                 self.add(key, due, deadline.lane, deadline.flow)
 
-    def _next_lane(self) -> Lane | None:
-        filled = [lane for lane in _LANES if self._lines[lane].size]
+    def _next_lane(self, worst: Lane) -> Lane | None:
+        filled = [lane for lane in _LANES if lane <= worst and self._lines[lane].size]
         if not filled:
             return None
         if (self._takes + 1) % self._low_share:

@@ -7,6 +7,7 @@ two keys can be given one address, and why no lock exists.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 _SLICE_S = 0.02  # synchronous work between two turns of the loop
+_HASTE_S = 0.1  # where an address was asked for, more may follow
+_ASIDE = 2  # writes of the last lane under way at once meanwhile
 _PATIENCE_S = 1.0  # a key whose writes are not shown yet is looked at again by then, were an event to be missed
 
 
@@ -79,7 +82,8 @@ class Worker:
         self.status_due: dict[Key, Seconds] = {}
         self._applier = Applier(world, barrier, telemetry, in_term)
         self._wake, self._after_news = wake, news
-        self._under_way = 0
+        self._under_way = self._aside = 0
+        self._hurried = -math.inf  # when something of a better lane was begun last
         self._stopping = False
         self._told: dict[Key, tuple[str, tuple[str, ...]]] = {}
         self.fenced = asyncio.Event()  # a transaction was refused because the term in Northbound is not ours
@@ -110,7 +114,7 @@ class Worker:
         while not (self._stopping and self._under_way == 0):
             taken = None
             if not self._stopping and self._under_way < self.tuning.workers:
-                taken = self.queue.take(clock.now())
+                taken = self.queue.take(clock.now(), self._worst())
             if taken is None:
                 await self._rest()
                 turn = clock.now()
@@ -122,24 +126,36 @@ class Worker:
                 await asyncio.sleep(0)
                 turn = clock.now()
 
+    def _worst(self) -> Lane:
+        """The servers are for who asks for an address: while many do, what only tells of it has little of them."""
+        return Lane.NORMAL if self._aside >= _ASIDE and self.world.clock.now() < self._hurried + _HASTE_S else Lane.LOW
+
     def _start(self, group: asyncio.TaskGroup, taken: Taken[Key], job: Decision | tuple[()]) -> None:
         """Run the asynchronous half; its end is seen to even if it is cancelled before it began."""
         started = self.world.clock.now()
         self._under_way += 1
+        if taken.lane is Lane.LOW:
+            self._aside += 1
+        else:
+            self._hurried = started
         task = group.create_task(self._finish(taken.key, job), name=str(taken.key))
-        task.add_done_callback(lambda _task: self._end(taken.key, started))
+        task.add_done_callback(lambda _task: self._end(taken, started))
 
-    def _end(self, key: Key, started: Seconds) -> None:
+    def _end(self, taken: Taken[Key], started: Seconds) -> None:
         now = self.world.clock.now()
-        self.telemetry.worked(key.kind, now - started)
-        self.queue.done(key, now)
+        self.telemetry.worked(taken.key.kind, now - started)
+        self.queue.done(taken.key, now)
         self._under_way -= 1
+        self._aside -= taken.lane is Lane.LOW
         self._wake.set()
 
     async def _rest(self) -> None:
         self._wake.clear()
         deadline = None if self._stopping else self.queue.next_deadline()
         full = self._under_way >= self.tuning.workers
+        if self._worst() is not Lane.LOW and len(self.queue):
+            calm = self._hurried + _HASTE_S
+            deadline = calm if deadline is None else min(deadline, calm)
         wait = None if deadline is None or full else max(0.0, deadline - self.world.clock.now())
         try:
             async with asyncio.timeout(wait):

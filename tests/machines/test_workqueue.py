@@ -68,6 +68,17 @@ def test_better_lane_goes_first_and_promotes_a_waiting_key() -> None:
     assert drain(work) == ["normal", "low"]
 
 
+def test_a_lane_that_is_too_bad_for_now_is_left_for_later() -> None:
+    """Not even where its turn would be due; what it holds is handed out as soon as anything may run."""
+    work = queue(low_share=1)
+    work.add("low", 0.0, Lane.LOW)
+    work.add("normal", 0.0)
+
+    assert work.take(1.0, Lane.NORMAL) == Taken("normal", Lane.NORMAL, waited=1.0, failures=0)
+    assert work.take(2.0, Lane.NORMAL) is None
+    assert work.take(3.0) == Taken("low", Lane.LOW, waited=3.0, failures=0)
+
+
 def test_a_key_under_way_keeps_the_best_lane_it_was_added_to() -> None:
     """done() puts it there."""
     work = queue()

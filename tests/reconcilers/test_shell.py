@@ -406,6 +406,41 @@ def test_after_the_first_read_who_needs_an_address_goes_before_all_who_have_one(
     live(story)
 
 
+def test_while_many_ask_for_addresses_what_only_tells_of_them_has_little_of_the_server() -> None:
+    """A status behind each grant would make a burst take half as long again (contract §3): they come when it is over."""
+    many, apart, latency = 400, 0.002, 0.02
+
+    async def story(universe: SimWorld) -> None:
+        universe.network.delay = lambda: latency  # type: ignore[method-assign]
+        grants, statuses = list[float](), list[float]()
+
+        def note(one: Request) -> None:
+            if one.kind is Kind.IP and one.verb == "patch":
+                grants.append(one.at)
+            elif one.kind is Kind.IP and one.verb == "patch status":
+                statuses.append(one.at)
+
+        universe.traffic.witness.append(note)
+        found = Controller(universe.world, Tuning(identity="me", lease_namespace=SYSTEM_NAMESPACE))
+        task = asyncio.create_task(found.run())
+        universe.store.create(Kind.SUBNET, "", "net", {"spec": {"cidrBlock": "10.0.0.0/16"}}, "user")
+        await asyncio.sleep(60)
+        for number in range(many):
+            spec = {"subnet": "net", "podName": f"p{number}", "namespace": "default"}
+            universe.store.create(Kind.IP, "", f"p{number}.default", {"spec": spec}, "user")
+            await asyncio.sleep(apart)
+        await asyncio.sleep(3)
+
+        assert (len(grants), len(statuses)) == (many, many)
+        at_once = 2 * (max(grants) - min(grants)) / (2 * latency)
+        assert len([at for at in statuses if at < max(grants)]) < 2 * at_once < many / 2
+        assert max(statuses) < max(grants) + 1.5
+        found.stop()
+        await task
+
+    live(story)
+
+
 def test_a_restored_database_is_taken_in_by_parts_and_counts_only_as_a_whole() -> None:
     """20,000 ports in one go would hold everybody up; who waits for a new epoch waits for all of it."""
 
