@@ -407,7 +407,7 @@ def test_after_the_first_read_who_needs_an_address_goes_before_all_who_have_one(
 
 
 def test_while_many_ask_for_addresses_what_only_tells_of_them_has_little_of_the_server() -> None:
-    """A status behind each grant would make a burst take half as long again (contract §3): they come when it is over."""
+    """A status behind each grant would make a burst take half as long again: they come after it (contract §3)."""
     many, apart, latency = 400, 0.002, 0.02
 
     async def story(universe: SimWorld) -> None:
