@@ -371,7 +371,7 @@ def _choose_mac(case: _Case, kept: int | None, said: int | None) -> int | Refusa
         return kept
     asked = said if case.want.mac is None else case.want.mac
     if asked is None:
-        return _free_mac(case.book, case.want.dice)
+        return free_mac(case.book, case.want.dice)
     owner = _others(case.book.mac_holders(asked), case.want.port)
     if not owner:
         return asked
@@ -379,7 +379,7 @@ def _choose_mac(case: _Case, kept: int | None, said: int | None) -> int | Refusa
     return Refusal(message, (mac_topic(asked), plan_topic(case.plan.name)))
 
 
-def _free_mac(book: Book, dice: int) -> int:
+def free_mac(book: Book, dice: int) -> int:
     """The MAC of the dice, or the next one that nobody has: of 2^46 there is always one."""
     while book.mac_holders(random_mac(dice)):
         dice += 1

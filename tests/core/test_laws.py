@@ -6,6 +6,7 @@ Law 3 (level) holds by construction: no View has a field for the event that woke
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,7 @@ ALL = {
     namespace.decide: strategies.namespace_views,
 }
 views = st.sampled_from(list(ALL)).flatmap(lambda decide: st.tuples(st.just(decide), ALL[decide]))
+MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}( |$)")
 Case = tuple[Callable[[Any, float], Decision], Any]
 
 
@@ -178,6 +180,8 @@ class Judge:
                 after = body["metadata"].get("finalizers")
                 if after is not None and OUR_FINALIZERS.isdisjoint(after):
                     assert not self._port(name), f"the finalizer of {name} went before its port"
+            case PutPort(row, was) if was is None or was.addresses != row.addresses:
+                assert all(MAC.match(line) for line in row.addresses), f"{row.name} without a MAC: {row.addresses}"
             case DropPort(row):
                 assert not self._users(row.name, row.external("pod")), f"{row.name} is in use"
             case Delete(kind=Kind.IP, name=name):

@@ -838,6 +838,13 @@ def test_what_a_status_tells_of_a_former_reservation_goes_first() -> None:
     assert "PatchPod" in names(decided(make_pod(), held=(held_by(plain),)))
 
 
+def test_a_reservation_without_a_mac_is_waited_for() -> None:
+    """Its own key gives it one: a port without would be a NIC without (seed 118)."""
+    decision = decided(make_pod(), held=(held_by(granted_ip(mac_address="")),))
+
+    assert (decision.effects, decision.waits[0]) == ((), ("ip", "web.default"))
+
+
 def test_a_refused_pod_of_a_vm_leaves_no_options_of_a_migration() -> None:
     """Seed 577: the port was kept, its migration over, and the next pod could not be served."""
     moving = make_row(pod_uid="former")._replace(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.core import naming
-from controller.core.addresses import parse_mac
+from controller.core.addresses import format_mac, parse_mac
 from controller.core.catalogue import Reason
 from controller.core.decisions.placement import Place
 from controller.core.decisions.reservation import View, decide
@@ -553,6 +553,29 @@ def test_a_finalizer_that_was_taken_off_comes_back_with_what_was_edited_since() 
     garbage = make_row()._replace(addresses=("0a:00:00:00:00:01 dynamic",))
     own |= {"ip_address": "dynamic", "v4_ip_address": ""}
     assert "spec" not in patch_of(decided(make_ip(**own), row=garbage))
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_reservation_whose_mac_was_taken_out_gets_one_again(*, shown: bool) -> None:
+    """Seed 118: where an IP has no status nobody remembers it after a restart, and no port can be made without."""
+    lacks = recorded(mac="")
+    status = IpStatus(recorded=lacks) if shown else IpStatus()
+    ip = granted_ip(mac_address="", status=status)
+    decision = decided(ip, recorded=lacks)
+
+    body, promise = patch_of(decision), decision.effects[0]
+    assert isinstance(promise, Promise)
+    mac = format_mac(promise.mac or 0)
+    assert names(decision) == (["Promise", "PatchIP"] if shown else ["Promise", "PatchIP", "Remember"])
+    assert (body["status"]["recorded"] if shown else body["spec"])["macAddress"] == mac
+    book = book_of(NET)
+    hold(book, "web.default", "10.0.0.2", Source.PORT, MAC)
+    (has, *_) = decided(ip, recorded=lacks, book=book).effects
+    assert isinstance(has, Promise)
+    assert format_mac(has.mac or 0) == MAC, "its pod runs with that one"
+    elsewhere = make_subnet(provider="net1.default")
+    assert decided(ip, recorded=lacks, place=place_of(elsewhere)).effects == (), "its MAC is another network's to give"
+    assert not any(isinstance(e, Promise) for e in decided(ip, recorded=lacks, place=NOWHERE).effects)
 
 
 def test_an_ip_that_was_let_go_has_nothing_recorded() -> None:

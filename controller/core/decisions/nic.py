@@ -296,7 +296,7 @@ def _reservation_first(view: View, bidder: Bidder, held: Held) -> Decision | Non
     clash = binding.clash(bidder, held.port, held.recorded)
     if clash is not None:
         raise Refused(clash, topic)
-    return None
+    return Decision(waits=topic) if bidder.nic.has_port and not held.recorded.mac_address else None  # it gets one
 
 
 def _not_granted(view: View, held: Held) -> Decision:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from controller.core import ipam, naming
 from controller.core.addresses import Address, format_address, format_mac, parse_address, parse_mac
 from controller.core.catalogue import Reason, say
@@ -307,14 +309,15 @@ _IMMUTABLE: Final = (
 
 def _keep(view: View, ip: Ip, recorded: Recorded) -> Decision:
     """Undo edits, put back what vanished, show how it stands."""
+    if _lacks_a_mac(view, recorded):
+        return _given_a_mac(view, ip, recorded)
     spec, fields = _drift(ip, recorded)
     metadata = _metadata_drift(ip, recorded)
     ready, in_use, used_by, mismatch = _standing(view, ip, recorded)
     effects: tuple[Effect, ...] = ()
     tells: tuple[Tell, ...] = ()
     if spec or metadata:
-        body: dict[str, Any] = {"metadata": {"resourceVersion": ip.metadata.resource_version, **metadata}}
-        effects = (Patch(Kind.IP, "", view.name, body | ({"spec": spec} if spec else {})),)
+        effects = (_patched(view, ip, spec, metadata),)
     if fields:
         refused = say(Reason.ATTRIBUTE_CHANGE_REFUSED, "undone", fields=" ".join(fields))
         tells = (_tell(ip, refused),)
@@ -327,6 +330,31 @@ def _keep(view: View, ip: Ip, recorded: Recorded) -> Decision:
         else ()
     )
     return Decision(effects, status=None if effects else status, waits=waits, tells=tells)
+
+
+def _patched(view: View, ip: Ip, spec: dict[str, str], metadata: dict[str, Any]) -> Patch:
+    body: dict[str, Any] = {"metadata": {"resourceVersion": ip.metadata.resource_version, **metadata}}
+    return Patch(Kind.IP, "", view.name, body | ({"spec": spec} if spec else {}))
+
+
+def _lacks_a_mac(view: View, recorded: Recorded) -> bool:
+    """True for one whose MAC somebody took out while nobody remembered it: no port can be made of it (seed 118)."""
+    return not recorded.mac_address and view.place.subnet is not None and naming.is_ovn(view.place.provider)
+
+
+def _given_a_mac(view: View, ip: Ip, recorded: Recorded) -> Decision:
+    """That of its port or pod, if there is one, else a new one; where a status tells of the grant, that comes first."""
+    kept = view.book.kept(recorded.subnet, view.name).mac
+    mac = ipam.free_mac(view.book, view.dice) if kept is None else kept
+    whole = structs.replace(recorded, mac_address=format_mac(mac))
+    promise = Promise(view.name, recorded.subnet, None, None, mac)
+    if ip.status.recorded is not None:
+        ready, in_use, used_by, _ = _standing(view, ip, whole)
+        status = conditions.of_ip(ip, (ready, in_use), whole, used_by, view.stamp)
+        return Decision((promise, *filter(None, (status,))))
+    spec, _ = _drift(ip, whole)
+    patch = _patched(view, ip, spec, _metadata_drift(ip, whole))
+    return Decision((promise, patch, Remember(view.name, ip.metadata.uid, whole)))
 
 
 def _drift(ip: Ip, recorded: Recorded) -> tuple[dict[str, str], tuple[str, ...]]:
