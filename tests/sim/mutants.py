@@ -16,7 +16,7 @@ import itertools
 import json
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,7 @@ from controller.reconcilers.mirrors import Mirrors
 from controller.reconcilers.picture import Picture
 from controller.reconcilers.worker import Worker
 from tests.sim import store
+from tests.sim.crew import crew
 from tests.sim.northbound import Database
 from tests.sim.run import attempt
 from tests.sim.store import Store
@@ -361,7 +362,7 @@ def main() -> int:
     names = [name for name in (*MUTANTS, *(EXPLAINED if asked.only else ())) if asked.only in name]
     seeds, started = {name: seed for name, seed in known().items() if name in MUTANTS}, time.perf_counter()
     survivors = 0
-    with ProcessPoolExecutor(asked.jobs) as jobs:
+    with crew(asked.jobs) as jobs:
         running = {jobs.submit(hunt, name, asked.limit, seeds.get(name)) for name in names}
         for done in as_completed(running):
             bite = done.result()

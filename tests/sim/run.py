@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,6 +18,7 @@ from controller.reconcilers.controller import Controller
 from tests.sim import loop, program, stage
 from tests.sim.agents import Agents
 from tests.sim.checkers import Checkers, Violation
+from tests.sim.crew import crew
 from tests.sim.narrator import narrate
 from tests.sim.pending import Judge
 from tests.sim.stewards import Stewards
@@ -275,7 +275,7 @@ def attempts(seeds: range, jobs: int) -> Iterator[tuple[int, Outcome | None, str
     if jobs == 1:
         yield from map(attempt, seeds)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with crew(jobs) as pool:
         yield from pool.map(attempt, seeds, chunksize=1)
 
 

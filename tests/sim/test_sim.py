@@ -18,6 +18,25 @@ CHUNK = 5
 ROOT = Path(__file__).parents[2]
 
 
+def _works(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.timeout(60)
+def test_no_worker_outlives_who_began_it() -> None:
+    """A hunt of hours that was killed went on without its head."""
+    program = "from tests.sim.run import attempts\nfor _ in attempts(range(10_000), 2): print('one', flush=True)"
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE) as head:
+        assert head.stdout is not None
+        head.stdout.readline()
+        workers = [int(pid) for pid in Path(f"/proc/{head.pid}/task/{head.pid}/children").read_text().split()]
+        head.kill()
+        head.stdout.read()  # ends when nobody holds the other end any more: not before the workers are gone
+    assert len(workers) == 2
+    assert not any(_works(pid) for pid in workers)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_every_universe_keeps_the_promises(first: int) -> None:
