@@ -49,7 +49,7 @@ unit: venv ## core and machines, every branch of them; the shell and the process
 	$(PY) -m pytest -q tests/reconcilers tests/process
 
 laws: venv ## new examples for every property, instead of the same ones each time (EXAMPLES=5000)
-	KEEPIP_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q -m hypothesis tests/core tests/machines tests/reconcilers tests/wire
+	KEEPIP_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q --timeout=0 -m hypothesis tests/core tests/machines tests/reconcilers tests/wire
 
 sim: venv ## the whole controller in virtual time against a hostile world (SEEDS=50)
 	$(PY) -m tests.sim.run --seeds $(SEEDS)

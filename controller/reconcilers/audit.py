@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from controller.core import naming
 from controller.core.ipam import Source
+from controller.reconcilers.relations import owners_of_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +67,7 @@ def _owners(picture: Picture) -> Iterator[Owner | None]:
     """Whose each IP and each port is, None for those that no sweep looks at; as they are when it comes to them."""
     for ip in tuple(picture.ips.values()):
         ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and ip.metadata.ours and not naming.special(ip)
-        named = ordinary and ip.spec.pod_name and ip.spec.namespace
-        yield naming.Owner(ip.spec.namespace, ip.spec.pod_name) if named else None
+        yield from owners_of_ip(ip) if ordinary else (None,)
     for row in tuple(picture.ports.ports()):
         space, slash, name = row.external("pod").partition("/")
         yield naming.Owner(space, name) if slash and row.ours and row.type == "" else None

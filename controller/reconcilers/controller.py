@@ -26,6 +26,7 @@ from controller.reconcilers.mirrors import WATCHED, Mirrors
 from controller.reconcilers.nics import takes_part
 from controller.reconcilers.observer import Observer
 from controller.reconcilers.picture import Picture
+from controller.reconcilers.relations import owners_of_ip
 from controller.reconcilers.rival import Displaced, Rival
 from controller.reconcilers.settings import Tuning
 from controller.reconcilers.sweeper import Sweeper
@@ -239,8 +240,7 @@ class Controller:
         yield from (keys.namespace(n.metadata.name) for n in picture.namespaces.values())
         for ip in picture.ips.values():
             yield keys.reservation(ip.metadata.name)
-            if ip.spec.pod_name and ip.spec.namespace:
-                yield keys.pod(ip.spec.namespace, ip.spec.pod_name)
+            yield from (keys.pod(*owner) for owner in owners_of_ip(ip))
         for row in picture.ports.ports():
             space, slash, name = row.external("pod").partition("/")
             if slash and row.ours:

@@ -16,6 +16,7 @@ from controller.ports import Gone, NotFound
 from controller.reconcilers import neighbours
 from controller.reconcilers.mirrors import WATCHED
 from controller.reconcilers.picture import Picture
+from controller.reconcilers.relations import owners_of_ip
 from controller.reconcilers.views import Views
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _kept(held: Held, cause: Cause) -> str:
 
 
 def _owners(picture: Picture) -> dict[naming.Owner, None]:
-    owners = {naming.Owner(ip.spec.namespace, ip.spec.pod_name): None for ip in picture.ips.values()}
+    owners = {owner: None for ip in picture.ips.values() for owner in owners_of_ip(ip)}
     rows = (row.external("pod").partition("/") for row in picture.ports.ports() if row.ours)
     owners |= {naming.Owner(space, name): None for space, slash, name in rows if slash}
     return {owner: None for owner in owners if all(owner)}

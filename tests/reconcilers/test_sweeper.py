@@ -96,6 +96,20 @@ def test_an_orphan_goes_with_the_second_pass() -> None:
     story(told)
 
 
+def test_an_orphan_whose_ip_was_edited_to_name_another_goes_too() -> None:
+    """Seed 611: nothing named the owner but the IP's own name, and so no pass ever looked at it."""
+
+    async def told(broom: Broom) -> None:
+        edited = granted_ip(name="p0.default", address="10.0.0.2", labels=ORPHAN, pod_name="another")
+        show(broom.picture, Kind.IP, None, edited)
+        await broom.sweeper.pass_once()
+        await broom.sweeper.pass_once()
+        assert broom.looked_at == [keys.pod("default", "p0")]
+        assert broom.decided("p0") == ["ConfirmGone", "DeleteIP"]
+
+    story(told)
+
+
 def test_what_changed_between_two_passes_is_seen_anew() -> None:
     """Another port of that name may be another pod's, whose events are late."""
 
