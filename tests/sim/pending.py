@@ -71,11 +71,12 @@ class Judge:
     def _served(self, name: str, pod: Doc) -> Iterator[str]:
         port, has = port_of(pod), pod_spots(pod)
         row = self.universe.database.tables.ports.get(port)
+        # Somebody took the address meanwhile, or the subnet says nothing that it could be checked against.
+        lost = row is None and any(self.oracle.others(s, port) or not self.oracle.readable(s.subnet) for s in has)
         if not has:
             yield f"{name} is allocated without an address: {notes(pod)}"
         elif row is None:
-            # Or somebody took the address meanwhile, or the subnet says nothing that it could be checked against.
-            if not any(self.oracle.others(s, port) or not self.oracle.readable(s.subnet) for s in has):
+            if not lost:
                 yield f"{name} has no port {port}"
         elif not row.ours:
             pass  # another system took the name while our port was gone: nothing of ours can be done about it
@@ -83,7 +84,7 @@ class Judge:
             yield f"{name} has {has}, its port {row}"
         elif row.external("pod") != f"{meta(pod)['namespace']}/{owner_of(pod)}":
             yield f"{name}: wrong external ids of its port: {row}"
-        if spec(pod).get("nodeName") and notes(pod).get(NOTE + "routed") != "true":
+        if spec(pod).get("nodeName") and notes(pod).get(NOTE + "routed") != "true" and not lost:
             yield f"{name} is scheduled and not routed: {notes(pod)}"
         ip = self.store.get(Kind.IP, "", port)
         if ip is None and row is not None and row.ours:
