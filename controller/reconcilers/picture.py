@@ -36,6 +36,7 @@ from controller.machines.ledger import Ledger
 from controller.machines.replica import PortReplica, Replica
 from controller.machines.waiting import SPACE
 from controller.reconcilers import keys, neighbours, workloads
+from controller.reconcilers.ghosts import Ghosts
 from controller.reconcilers.nics import Nics, pod_key
 from controller.reconcilers.relations import (
     alike,
@@ -101,6 +102,7 @@ class Picture:
         self.nics = Nics(self.nads, self.atlas)
         self.promisers: dict[str, Key] = {}
         self._promised: dict[Key, dict[str, None]] = {}  # the same by key
+        self.ghosts = Ghosts(self.ledger)
         self.reserved: dict[str, int] = {}  # subnet -> granted reservations
         self.shared: dict[str, None] = {}  # ports with an address that a second one has claimed just now
         self.crowded: set[str] = set()  # subnets that have changed themselves

@@ -214,6 +214,7 @@ class Views:
             picture.port(name),
             picture.granted(ip) if ip is not None else None,
             promised=picture.promised_by(name) == keys.pod(*owner),
+            unborn=name in picture.ghosts.unborn,
         )
 
     def _age(self, one: Pod) -> float:

@@ -15,8 +15,7 @@ import structlog
 
 from controller.core.catalogue import Message, Reason
 from controller.core.decisions import namespace, pod, pool, reservation, subnet, sweep
-from controller.core.effects import Decision, Delete, Patch, Promise, Remember, Tell, Withdraw
-from controller.core.ipam import Source
+from controller.core.effects import Create, Decision, Delete, Patch, Promise, Remember, Tell, Withdraw
 from controller.core.objects import Kind
 from controller.machines.workqueue import Lane
 from controller.ports import Denied, Fenced, NotFound, PortError, Unavailable
@@ -295,9 +294,9 @@ class Worker:
         except NotFound:
             await self._not_found(key, decision)
         except PortError as error:
-            self._fail(key, error)
+            self._fail(key, error, decision)
         except asyncio.CancelledError:
-            self._haunt(key)
+            self._haunt(key, decision)
             raise
         except Exception:  # noqa: BLE001 - a bug in one key must not end the others
             self._panic(key, self.world.clock.now())
@@ -321,12 +320,12 @@ class Worker:
             also = {"why": why} if why else {}
             log.info("reconciled", key=str(key), effects=[type(e).__name__ for e in decision.effects], **also)
 
-    def _fail(self, key: Key, error: PortError) -> None:
+    def _fail(self, key: Key, error: PortError, decision: Decision | tuple[()] = ()) -> None:
         """The queue is the only retrier; a server's own wish for the pause is obeyed."""
         now, clock = self.world.clock.now(), self.world.clock
         at_least = (error.retry_after or 0.0) if isinstance(error, Unavailable) else 0.0
         if isinstance(error, Unavailable) and error.unknown:
-            self._haunt(key)
+            self._haunt(key, decision)
         if isinstance(error, Denied):
             self.denied = str(error)
         if isinstance(error, Fenced):
@@ -360,21 +359,28 @@ class Worker:
             self.queue.add(other, now)
         self.queue.retry(key, now, self.world.clock.jitter())
 
-    def _haunt(self, key: Key) -> None:
-        """A write without answer may still land: what its ports claim now stays claimed for as long as it may live."""
+    def _haunt(self, key: Key, decision: Decision | tuple[()]) -> None:
+        """A write without answer may still land: what its ports claim now stays claimed for as long as it may live.
+
+        A port whose IP may still come is not let go of meanwhile (release.py); afterwards it is looked at again.
+        """
         picture, clock = self.picture, self.world.clock
-        name = key.name if key.kind in {keys.RESERVATION, keys.RESERVATION_STATUS} else f"{key.name}.{key.namespace}"
-        said = tuple(dict.fromkeys(record for _, _, record in picture.ledger.records_of(name)))
-        if not said:
-            return
-        picture.ledger.put(Source.OTHER, f"ghost of {name}", said, clock.now())
+        first = key.name if key.kind in {keys.RESERVATION, keys.RESERVATION_STATUS} else f"{key.name}.{key.namespace}"
+        now, effects = clock.now(), decision.effects if isinstance(decision, Decision) else ()
+        until = now + self.tuning.request_limit_s
+        unborn = {one.name for one in effects if isinstance(one, Create) and one.kind is Kind.IP}
+        every = dict.fromkeys((first, *picture.promised_to(key)))
+        ports = [one for one in every if picture.ghosts.raise_for(one, now, until, unborn=one in unborn)]
 
         def lay() -> None:
-            now = clock.now()
-            picture.ledger.put(Source.OTHER, f"ghost of {name}", (), now)
+            now = max(clock.now(), until)
+            for port in ports:
+                picture.ghosts.lay(port, now)
+            self.queue.add(key, now, Lane.LOW)
             self._after_news(now)
 
-        asyncio.get_running_loop().call_later(self.tuning.request_limit_s, lay)
+        if ports:
+            asyncio.get_running_loop().call_later(self.tuning.request_limit_s, lay)
 
     def _tell(self, key: Key, decision: Decision) -> None:
         for tell in decision.tells:

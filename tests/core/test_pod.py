@@ -838,6 +838,18 @@ def test_what_a_status_tells_of_a_former_reservation_goes_first() -> None:
     assert "PatchPod" in names(decided(make_pod(), held=(held_by(plain),)))
 
 
+def test_a_port_whose_ip_may_still_come_is_not_let_go_of() -> None:
+    """Seed 1437: its creation had no answer, the port was dropped, and the IP landed behind it."""
+    row = make_row(pod_uid="pod-uid")
+    unborn = held_by(None, row, unborn=True)
+
+    assert decided(held=(unborn,)).effects == ()
+    assert names(decided(held=(held_by(None, row),))) == ["DropPort"]
+    outside = Ask(entry=Entry(num("192.0.2.9")))
+    assert with_ask(outside, held=(unborn,)).effects == ()
+    assert with_ask(outside, held=(held_by(None, row),)).effects == (DropPort(row),)
+
+
 def test_a_reservation_without_a_mac_is_waited_for() -> None:
     """Its own key gives it one: a port without would be a NIC without (seed 118)."""
     decision = decided(make_pod(), held=(held_by(granted_ip(mac_address="")),))

@@ -472,6 +472,24 @@ def test_a_port_that_a_live_pod_may_have_is_left_alone(picture: Picture, *, runs
     assert [held.port for held in found.left] == ([port] if gone else [])
 
 
+def test_what_may_still_be_written_stays_claimed_until_the_last_such_write_is_over(picture: Picture) -> None:
+    """Of two writes without answer the later one counts; a port that has nothing haunts nobody."""
+    show(picture, Kind.SUBNET, None, make_subnet())
+    row = make_row()
+    assert not picture.ghosts.raise_for("web.default", 0.0, 9.0, unborn=True)
+    assert picture.ghosts.unborn == set()
+    show_row(picture, row, row.name)
+    assert picture.ghosts.raise_for("web.default", 0.0, 10.0, unborn=True)
+    assert picture.ghosts.raise_for("web.default", 5.0, 15.0, unborn=False)
+    show_row(picture, None, row.name)
+    picture.ghosts.lay("web.default", 10.0)
+    assert picture.ghosts.unborn == {"web.default"}
+    assert picture.ledger.holders("net", TWO) == ("web.default",)
+    picture.ghosts.lay("web.default", 15.0)
+    assert picture.ghosts.unborn == set()
+    assert picture.ledger.holders("net", TWO) == ()
+
+
 def test_an_address_whose_subnet_is_not_said_is_held_where_it_may_be(picture: Picture) -> None:
     """A NIC of another network, before and after its subnet is known; and no longer than its pod lives (Rule 1)."""
     notes = {"m.default.kubernetes.io/ip_address": "10.9.0.2", "m.default.kubernetes.io/allocated": "true"}

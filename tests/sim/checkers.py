@@ -212,10 +212,11 @@ class Checkers:
             self.fail(f"{spot.address} of {spot.subnet} went from {last} to {owner} after {passed:.1f} s", spot)
 
     def _asks(self, owner: str, address: str) -> bool:
-        """True if the owner names that address now."""
+        """True if the owner names that address now, and cannot have drawn it beside one of the other family (1452)."""
         docs = self.universe.store.docs
         mine = [docs[Kind.IP].get(("", owner))] + [p for p in docs[Kind.POD].values() if port_of(p) == owner]
-        return any(doc is not None and address in self.wishes.get(meta(doc)["uid"], ()) for doc in mine)
+        named = [self.wishes.get(meta(doc)["uid"], ()) for doc in mine if doc is not None]
+        return any(address in wishes and all((":" in w) == (":" in address) for w in wishes) for wishes in named)
 
     def _spare(self, spot: Spot, plan: Plan, pools: dict[str, str]) -> list[int]:
         """Addresses of the same family and pool that have been nobody's for a long time."""

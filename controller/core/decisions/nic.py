@@ -104,6 +104,8 @@ def _port_at_rest(view: View) -> tuple[Effect, ...]:
 def _untold(held: Held, row: PortRow, pod: Pod) -> bool:
     """True for a port that no record is of: made for the pod itself, or beside a reservation of something else."""
     its_own = row.external(POD_UID) == pod.metadata.uid
+    if held.unborn:
+        return False
     if held.recorded is not None:
         return (its_own or held.reserved) and contradicts(row, held.recorded)
     return its_own and (held.ip is None or not tells_of(held.ip, row))

@@ -37,6 +37,7 @@ class Held:
     row: PortRow | None = None
     recorded: Recorded | None = None  # of a granted IP, reservation or not
     promised: bool = False
+    unborn: bool = False  # the creation of its IP had no answer and may still land
 
     @property
     def reserved(self) -> bool:

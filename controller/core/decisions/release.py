@@ -43,6 +43,8 @@ class Grounds:
 def release(owner: naming.Owner, held: Held, grounds: Grounds) -> list[Effect]:
     """The effects that let go of one port of that owner; none of it if the owner keeps it."""
     effects: list[Effect] = []
+    if held.unborn:  # an IP that lands behind its port's end would be one without a port
+        return effects
     if held.promised:  # also for a move: what its port has is recorded, and no promise any more
         effects.append(Withdraw(held.port))
     tenure = tenure_of(owner, held)
