@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from controller.core.ipam import Source
 
 if TYPE_CHECKING:
-    from controller.core.objects import Seconds
     from controller.core.ipam import Record
+    from controller.core.objects import Seconds
     from controller.machines.ledger import Ledger
 
 
