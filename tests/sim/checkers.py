@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from controller.core.objects import OUR_FINALIZERS, Kind
 from tests.sim.documents import (
@@ -21,7 +21,7 @@ from tests.sim.documents import (
 from tests.sim.owners import OWNER_UID, RETAINED, Owners
 from tests.sim.plans import Plan, is_mac, number, plan_of, split, text
 from tests.sim.pools import Pools, is_pool_name
-from tests.sim.records import NEVER, Book, Spot, fields_of, foreign, pod_spots, row_spots
+from tests.sim.records import NEVER, Book, Grant, Spot, fields_of, foreign, pod_spots, row_spots
 from tests.sim.stage import NOTE, alive, by_side, lists_side, nics_of, port_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class Checkers:
         self._note_asked(commit)
         if commit.kind is Kind.POD and commit.old is None:
             self.pod_born[meta(commit.document)["uid"]] = int(meta(commit.document)["resourceVersion"])
-        before = dict(self.book.grants)
+        known = self.book.grants.get(meta(commit.document)["uid"])
+        before = replace(known) if known is not None else None  # what the commit itself makes of it comes after
         fresh = self.book.see(commit, self.now(), by_controller=mine)
         self._note_free()
         if mine:
@@ -288,12 +289,10 @@ class Checkers:
             self.fail(f"{commit.by} ended {commit.name[1]}, the address of a {grant.fields['podType']}")
 
     # -- (b) reservations are never lost or moved --------------------------------------------------
-    def _reservation_kept(self, commit: Commit, before: dict[str, Any], *, mine: bool) -> None:
-        uid, name = meta(commit.document)["uid"], commit.name[1]
-        grant = before.get(uid)
+    def _reservation_kept(self, commit: Commit, grant: Grant | None, *, mine: bool) -> None:
         if grant is None or not grant.reserved or not mine:
             return
-        old, new = commit.old, commit.new
+        old, new, name = commit.old, commit.new, commit.name[1]
         if new is None or (deleting(new) and old is not None and not deleting(old)):
             if old is not None and not deleting(old):
                 self.fail(f"{commit.by} ended the reservation {name}, which nobody deleted")
@@ -308,6 +307,9 @@ class Checkers:
                 self.fail(f"{commit.by} changed {key} of {name} from {grant.fields[key]!r} to {have[key]!r}")
         if labels(old).get(RESERVED) == "true" and labels(new).get(RESERVED) != "true":
             self.fail(f"{commit.by} took the label {RESERVED} off {name}")
+        shown = ((old.get("status") or {}).get("recorded") or {}).get("reserved") == "true"
+        if shown and not grant.unsure and labels(old).get(RESERVED) != labels(new).get(RESERVED) == "false":
+            self.fail(f"{commit.by} took the reservation {name} for an ordinary IP, because its label was gone")
 
     # -- (c) a pod keeps its address, (d) the order of writes --------------------------------------
     def _pod_in_order(self, commit: Commit) -> None:
