@@ -788,9 +788,12 @@ def test_a_port_that_may_be_gone_with_its_ip_is_waited_for() -> None:
     row = make_row(pod_uid="pod-uid")
     left = held_by(None, row)
 
-    writing = decided(make_pod(), held=(left,), port_in_doubt=True)
-    assert (writing.effects, writing.requeue_after) == ((), 0.1)
+    anew = held_by(make_ip(), row)  # and a user asks for it again at once: seed 24
+    for held in (left, anew):
+        writing = decided(make_pod(), held=(held,), port_in_doubt=True)
+        assert (writing.effects, writing.requeue_after) == ((), 0.1)
     assert "CreateIP" in names(decided(make_pod(), held=(left,)))
+    assert "PatchIP" in names(decided(make_pod(), held=(anew,)))
 
 
 def test_a_port_is_not_put_back_while_its_ip_is_being_let_go() -> None:

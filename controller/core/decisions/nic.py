@@ -120,8 +120,10 @@ def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
 
 
 def _ending(held: Held) -> bool:
-    """True for a port whose IP goes or is gone."""
-    return held.row is not None if held.ip is None else held.ip.metadata.deleting
+    """True for a port whose IP goes or is gone, be there a new one of its name already (seed 24)."""
+    if held.ip is not None and held.ip.metadata.deleting:
+        return True
+    return held.row is not None and held.recorded is None
 
 
 def _in_the_way(bidder: Bidder, held: Held, row: PortRow) -> bool:
