@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from controller.core import naming
 from controller.core.ipam import Source
-from controller.reconcilers.relations import owners_of_ip
+from controller.reconcilers.relations import owner_of_row, owners_of_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +69,7 @@ def _owners(picture: Picture) -> Iterator[Owner | None]:
         ordinary = ip.metadata.labels.get(naming.RESERVED) == "false" and ip.metadata.ours and not naming.special(ip)
         yield from owners_of_ip(ip) if ordinary else (None,)
     for row in tuple(picture.ports.ports()):
-        space, slash, name = row.external("pod").partition("/")
-        yield naming.Owner(space, name) if slash and row.ours and row.type == "" else None
+        yield owner_of_row(row) if row.type == "" else None
 
 
 def disagree(picture: Picture, port: str) -> bool:

@@ -26,7 +26,7 @@ from controller.reconcilers.mirrors import WATCHED, Mirrors
 from controller.reconcilers.nics import takes_part
 from controller.reconcilers.observer import Observer
 from controller.reconcilers.picture import Picture
-from controller.reconcilers.relations import owners_of_ip
+from controller.reconcilers.relations import owner_of_row, owners_of_ip
 from controller.reconcilers.rival import Displaced, Rival
 from controller.reconcilers.settings import Tuning
 from controller.reconcilers.sweeper import Sweeper
@@ -242,9 +242,9 @@ class Controller:
             yield keys.reservation(ip.metadata.name)
             yield from (keys.pod(*owner) for owner in owners_of_ip(ip))
         for row in picture.ports.ports():
-            space, slash, name = row.external("pod").partition("/")
-            if slash and row.ours:
-                yield keys.pod(space, name)
+            owner = owner_of_row(row)
+            if owner is not None:
+                yield keys.pod(*owner)
         for one in picture.pods.values():
             yield keys.pod(*naming.owner_of(one))
 

@@ -29,7 +29,8 @@ class Ghosts:
         if said:
             self._put(port, said, now)
             self._until[port] = until
-            self.unborn |= {port} if unborn else set()
+            if unborn:
+                self.unborn.add(port)
         return bool(said)
 
     def lay(self, port: str, now: Seconds) -> None:

@@ -16,7 +16,7 @@ from controller.ports import Gone, NotFound
 from controller.reconcilers import neighbours
 from controller.reconcilers.mirrors import WATCHED
 from controller.reconcilers.picture import Picture
-from controller.reconcilers.relations import owners_of_ip
+from controller.reconcilers.relations import owner_of_row, owners_of_ip
 from controller.reconcilers.views import Views
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ def _kept(held: Held, cause: Cause) -> str:
 
 def _owners(picture: Picture) -> dict[naming.Owner, None]:
     owners = {owner: None for ip in picture.ips.values() for owner in owners_of_ip(ip)}
-    rows = (row.external("pod").partition("/") for row in picture.ports.ports() if row.ours)
-    owners |= {naming.Owner(space, name): None for space, slash, name in rows if slash}
+    owners |= {owner: None for owner in map(owner_of_row, picture.ports.ports()) if owner is not None}
     return {owner: None for owner in owners if all(owner)}
 
 
