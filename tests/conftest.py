@@ -11,6 +11,6 @@ from hypothesis import HealthCheck, settings
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 _COMMON = settings(deadline=None, suppress_health_check=_SLOW)
-settings.register_profile("same", _COMMON, max_examples=200 if os.environ.get("CI") else 100, derandomize=True)
+settings.register_profile("same", _COMMON, max_examples=500 if os.environ.get("CI") else 100, derandomize=True)
 settings.register_profile("new", _COMMON, max_examples=int(os.environ.get("KEEPIP_EXAMPLES", "1000")), print_blob=True)
 settings.load_profile("new" if "KEEPIP_EXAMPLES" in os.environ else "same")
