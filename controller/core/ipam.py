@@ -100,7 +100,7 @@ class SubnetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What a port asks for; `patient` when others have waited longer for this pool of the subnet."""
+    """What a port asks for; `queued` are the lines in which others have waited longer."""
 
     port: str
     v4: int | None = None
@@ -108,7 +108,7 @@ class Want:
     mac: int | None = None
     families: tuple[Family, ...] = FAMILIES
     dice: int = 0
-    patient: bool = False
+    queued: frozenset[Topic] = frozenset()
     pool: str = ""  # what is not named comes from this pool
 
 
@@ -336,12 +336,15 @@ def _fill(case: _Case, kept: Held, given: dict[Family, int]) -> dict[Family, int
     wanted = _wanted(case)
     if case.plan.families and case.want.families and not wanted and not given:
         return _without_family(case, case.want.families[0])
+    has: dict[Family, int | None] = {4: kept.v4, 6: kept.v6}
+    drawn = tuple(family for family in wanted if family not in given and has[family] is None)
+    line = line_of(case.plan, case.want.pool, drawn)  # what is named or had already is no matter for others
     for family in wanted:
         if family not in given:
-            mine = kept.v4 if family == 4 else kept.v6
+            mine = has[family]
             value = mine if mine is not None else _next_free(case, family)
-            if value is None or (mine is None and case.want.patient):
-                return _exhausted(case, family, queued=value is not None)
+            if value is None or (mine is None and line in case.want.queued):
+                return _exhausted(case, family, line, queued=value is not None)
             given[family] = value
     return given
 
@@ -355,9 +358,8 @@ def _without_family(case: _Case, family: Family) -> Refusal:
     return Refusal(message, (plan_topic(case.plan.name),))
 
 
-def _exhausted(case: _Case, family: Family, *, queued: bool = False) -> Refusal:
+def _exhausted(case: _Case, family: Family, line: Topic, *, queued: bool) -> Refusal:
     name, pool, text = case.plan.name, case.want.pool, "queued" if queued else "full"
-    line = line_of(case.plan, pool, case.want.families)
     if pool:
         one = case.plan.family(family)
         lacks = one is None or pool not in dict(one.pools)

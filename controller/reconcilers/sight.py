@@ -10,6 +10,7 @@ from controller.core.ipam import FAMILIES, line_of
 if TYPE_CHECKING:
     from controller.core.addresses import Family
     from controller.core.decisions.placement import Place, Seat
+    from controller.core.effects import Topic
     from controller.core.objects import Namespace
     from controller.machines.atlas import Atlas
     from controller.machines.ledger import Ledger
@@ -55,13 +56,20 @@ class Sight:
 
     def room(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
         """True if the port may take an address of each of these families there."""
-        return self.atlas.room(name, pool, families) and not self.patient(name, pool, families)
+        plan = self.ledger.plan(name)
+        line = line_of(plan, pool, families) if plan is not None else None
+        return self.atlas.room(name, pool, families) and line not in self.queued(name, pool)
 
-    def patient(self, name: str, pool: str = "", families: tuple[Family, ...] = FAMILIES) -> bool:
-        """Whether others have waited longer for that room, and there is not enough for all."""
+    def queued(self, name: str, pool: str = "") -> frozenset[Topic]:
+        """The lines for that room in which others have waited longer, and there is not enough for all."""
         plan = self.ledger.plan(name) if len(self.waiting) else None
         if plan is None:
-            return False
-        wanted = [family for family in plan.families if family in families]
-        free = min((self.ledger.free_count(name, family, pool) for family in wanted), default=0)
-        return self.waiting.patient(self.key, line_of(plan, pool, families), free)
+            return frozenset()
+        kinds = {plan.families, *((family,) for family in plan.families)}
+        return frozenset(
+            line for families in kinds if self._patient(line := line_of(plan, pool, families), name, pool, families)
+        )
+
+    def _patient(self, line: Topic, name: str, pool: str, families: tuple[Family, ...]) -> bool:
+        free = min((self.ledger.free_count(name, family, pool) for family in families), default=0)
+        return self.waiting.patient(self.key, line, free)

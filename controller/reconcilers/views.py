@@ -26,7 +26,7 @@ from controller.core.decisions.sweep import ids_of
 from controller.core.faults import Malformed
 from controller.core.objects import Kind
 from controller.reconcilers import keys, workloads
-from controller.reconcilers.bids import NO_ASK, Bids, unreadable
+from controller.reconcilers.bids import Bids, unreadable
 from controller.reconcilers.nics import takes_part
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Views:
             recorded=recorded,
             under_way=by is not None and by.kind == keys.POD and bool(bidders),
             promised=by is not None and by.kind == keys.RESERVATION,
-            patient=self.bids.sight(keys.reservation(name), name).patient(subnet_name),
+            queued=self.bids.sight(keys.reservation(name), name).queued(subnet_name),
             dice=self.clock.dice(),
             stamp=self.stamp(),
             protect_in_use=self.protect_in_use,
@@ -186,9 +186,7 @@ class Views:
             book=picture.ledger,
             unreadable=unreadable(leader),
             reservation_refusal=self.refusals.get(keys.reservation(held.port)),
-            patient=self.bids.sight(keys.pod(*owner), held.port).patient(
-                leader.subnet, leader.home.pool, (leader.ask or NO_ASK).families
-            ),
+            queued=self.bids.sight(keys.pod(*owner), held.port).queued(leader.subnet, leader.home.pool),
             dice=self.clock.dice(),
             age=self._age(leader.object),
             pod_nic_type=self.pod_nic_type,

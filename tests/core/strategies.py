@@ -186,6 +186,11 @@ set_states = st.builds(SetState, uids, st.booleans(), st.integers(-2, 3), st.int
 machine_states = st.builds(MachineState, uids, st.booleans(), templates)
 
 
+queues = st.sets(
+    st.sampled_from([("space", "net"), ("space", "net", "", "IPv4"), ("space", "net", "", "IPv6"), ("space", "x")])
+).map(frozenset)
+
+
 @st.composite
 def nic_views(draw: st.DrawFn) -> of_nic.View:
     """Any View of one NIC: somebody always bids for it."""
@@ -196,7 +201,7 @@ def nic_views(draw: st.DrawFn) -> of_nic.View:
         book=draw(books()),
         unreadable=draw(st.none() | messages),
         reservation_refusal=draw(st.none() | messages),
-        patient=draw(st.booleans()),
+        queued=draw(queues),
         dice=draw(st.integers(0, 2**46)),
         age=draw(st.sampled_from([-5.0, 0.0, 1.0, 100.0])),
         port_in_doubt=draw(st.booleans()),
@@ -245,7 +250,7 @@ reservation_views = st.builds(
     recorded=st.none() | grants,
     under_way=st.booleans(),
     promised=st.booleans(),
-    patient=st.booleans(),
+    queued=queues,
     dice=st.integers(0, 2**46),
     stamp=st.just(STAMP),
     protect_in_use=st.booleans(),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -95,6 +95,7 @@ def plan(cidrs: str = "10.0.0.0/29", exclude: tuple[str, ...] = ()) -> SubnetPla
 
 
 DUAL = plan("10.0.0.0/29,fd00::/125")
+QUEUED = frozenset({space_topic("net")})
 
 
 def granted(answer: Grant | Refusal) -> tuple[str, str, str]:
@@ -173,7 +174,8 @@ def test_an_address_may_be_named_in_whatever_pool() -> None:
 def test_a_full_pool_refuses_whatever_else_is_free_and_wakes_its_own_waiters() -> None:
     full = refused(choose(Page(), pooled("blue"), Want("a", families=(4,), pool="blue"), NOW))
     queued = Page(pools={"blue": {4: "10.0.0.3"}})
-    patient = refused(choose(queued, pooled("blue"), Want("a", families=(4,), patient=True, pool="blue"), NOW))
+    last = Want("a", families=(4,), queued=frozenset({space_topic("net", "blue", 4)}), pool="blue")
+    patient = refused(choose(queued, pooled("blue"), last, NOW))
     lacks = refused(choose(queued, pooled("blue"), Want("a", pool="blue"), NOW))
 
     assert full.message.text == "pool blue of subnet net has no free IPv4 address left"
@@ -204,7 +206,7 @@ def test_a_named_address_is_wanted_whatever_the_families() -> None:
 
 
 def test_the_patient_get_no_dynamic_address_and_are_told_why() -> None:
-    answer = refused(choose(Page(), plan(), Want("a", patient=True), NOW))
+    answer = refused(choose(Page(), plan(), Want("a", queued=QUEUED), NOW))
 
     assert answer.message.reason is Reason.SUBNET_EXHAUSTED
     assert "others have waited longer" in answer.message.text
@@ -214,8 +216,20 @@ def test_the_patient_get_no_dynamic_address_and_are_told_why() -> None:
 def test_the_patient_get_what_is_theirs_or_named() -> None:
     page = Page(keeps={"a": Held(v4=num("10.0.0.5"))})
 
-    assert granted(choose(page, plan(), Want("a", patient=True), NOW))[0] == "10.0.0.5"
-    assert granted(choose(Page(), plan(), Want("b", v4=num("10.0.0.4"), patient=True), NOW))[0] == "10.0.0.4"
+    assert granted(choose(page, plan(), Want("a", queued=QUEUED), NOW))[0] == "10.0.0.5"
+    assert granted(choose(Page(), plan(), Want("b", v4=num("10.0.0.4"), queued=QUEUED), NOW))[0] == "10.0.0.4"
+
+
+def test_only_who_draws_the_same_families_is_in_the_way() -> None:
+    """One that names its IPv6 address, or has it, is no rival of those who wait for one (seed 1864)."""
+    v6_waits = frozenset({space_topic("net"), space_topic("net", "", 6)})
+    v4_waits = frozenset({space_topic("net", "", 4)})
+    named, has = Want("a", v6=num("fd00::7")), Page(keeps={"a": Held(v6=num("fd00::7"))})
+
+    for page, want in ((Page(), named), (has, Want("a"))):
+        assert granted(choose(page, DUAL, replace(want, queued=v6_waits), NOW))[:2] == ("10.0.0.2", "fd00::7")
+        assert refused(choose(page, DUAL, replace(want, queued=v4_waits), NOW)).waits == tuple(v4_waits)
+    assert refused(choose(Page(free={6: "fd00::2"}), DUAL, named, NOW)).waits == tuple(v4_waits)
 
 
 def test_a_subnet_without_a_cidr_gives_macs_only() -> None:

@@ -483,7 +483,7 @@ def test_a_full_subnet_is_waited_for_in_order() -> None:
     cooling.put(Source.IP, f"{Source.IP}/a", (), NOW - 10)
 
     assert refused(decided(make_pod(), book=full)) is Reason.SUBNET_EXHAUSTED
-    assert decided(make_pod(), patient=True).waits == (("space", "net"), *ELSEWHERE)
+    assert decided(make_pod(), queued=frozenset({("space", "net")})).waits == (("space", "net"), *ELSEWHERE)
     assert with_ask(asks("10.0.0.2"), book=cooling).requeue_after == 20.0
     assert with_ask(asks(pool=("10.0.0.9", "10.0.0.2")), book=cooling).requeue_after == 20.0, "of a list, too"
 

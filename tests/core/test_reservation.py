@@ -232,7 +232,7 @@ def test_a_full_subnet_is_waited_for() -> None:
 
     assert refused(decision) is Reason.SUBNET_EXHAUSTED
     assert decision.waits == (("space", "net"), ("subnet", "net"))
-    assert refused(decided(make_ip(), patient=True)) is Reason.SUBNET_EXHAUSTED
+    assert refused(decided(make_ip(), queued=frozenset({("space", "net")}))) is Reason.SUBNET_EXHAUSTED
 
 
 def test_a_subnet_that_is_missing_is_waited_for() -> None:

@@ -316,7 +316,7 @@ def reservation_view(ip: Ip | None, **more: Any) -> of_reservation.View:
         "recorded": records.granted(ip, None) if ip else None,
         "under_way": False,
         "promised": False,
-        "patient": False,
+        "queued": frozenset(),
         "dice": 1,
         "stamp": STAMP,
     }
@@ -333,7 +333,7 @@ def nic_view(*pods: Pod, **more: Any) -> of_nic.View:
         "book": book_of(subnet),
         "unreadable": None,
         "reservation_refusal": None,
-        "patient": False,
+        "queued": frozenset(),
         "dice": 1,
         "age": 60.0,
     }

@@ -15,7 +15,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from controller.core.addresses import Address, Family, format_mac
 from controller.core.effects import Topic
-from controller.core.ipam import FAMILIES, Counts, FamilyPlan, Refusal, Release, SubnetPlan, Want, choose
+from controller.core.ipam import (
+    FAMILIES,
+    Counts,
+    FamilyPlan,
+    Refusal,
+    Release,
+    SubnetPlan,
+    Want,
+    choose,
+    line_of,
+    space_topic,
+)
 from controller.core.ranges import RangeSet, parse_ranges
 from controller.machines.ledger import Ledger, Record, Source
 from tests.machines.test_ledger import num, planned
@@ -51,6 +62,7 @@ NAMED_POOLS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"red": ("fd00::..fd00::9",)},
 )
 POOLS = ("", "blue", "red")
+LINES = [space_topic(subnet, pool, family) for subnet in SUBNETS for pool in POOLS for family in (None, *FAMILIES)]
 
 
 def with_pools(plan: SubnetPlan, named: dict[str, tuple[str, ...]]) -> SubnetPlan:
@@ -73,7 +85,7 @@ WANTS = st.builds(
     st.sampled_from(PORTS),
     families=FAMILY_CHOICES,
     dice=st.integers(0, 2),
-    patient=st.booleans(),
+    queued=st.sets(st.sampled_from(LINES), max_size=2).map(frozenset),
     pool=st.sampled_from(POOLS),
 ) | st.builds(Want, st.sampled_from(PORTS), V4S, V6S, MAC, families=FAMILY_CHOICES)
 
@@ -282,11 +294,15 @@ class LedgerMachine(RuleBasedStateMachine):
         if isinstance(answer, Refusal):
             assert self.may_be_refused(subnet, want)
             return
-        for family, value, asked in ((4, answer.v4, want.v4), (6, answer.v6, want.v6)):
+        drawn: list[Family] = []
+        for family, value, asked in ((FAMILIES[0], answer.v4, want.v4), (FAMILIES[1], answer.v6, want.v6)):
             if asked is not None:
                 assert value == asked
             if value is not None and all(value not in held[:2] for held in mine):
-                self.check_new(Place(subnet, Address(FAMILIES[family == 6], value)), want, dynamic=asked is None)
+                self.check_new(Place(subnet, Address(family, value)), want, dynamic=asked is None)
+                drawn += [family] if asked is None else []
+        if drawn:
+            assert line_of(plan, want.pool, tuple(drawn)) not in want.queued
         if all(answer.mac != held.mac for held in mine):
             assert self.model.mac_holders(answer.mac) <= {want.port}
         self.put_promise(Record(want.port, subnet, answer.v4, answer.v6, answer.mac))
@@ -299,7 +315,6 @@ class LedgerMachine(RuleBasedStateMachine):
         assert plan is not None
         assert place.address.value != plan.gateway
         if dynamic:
-            assert not want.patient
             assert place in self.model.free(place.subnet, place.address.family)
             assert self.model.pool_of(place) == want.pool
             assert place.address.value == self.model.next_free(place.subnet, place.address.family, self.now, want.pool)
@@ -310,13 +325,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def may_be_refused(self, subnet: str, want: Want) -> bool:
         """Whoever names nothing, has said nothing and is in no hurry is refused only if a family is full."""
-        if (
-            (want.v4, want.v6, want.mac) != (None, None, None)
-            or want.patient
-            or any(self.ledger.said(subnet, want.port))
-        ):
+        if (want.v4, want.v6, want.mac) != (None, None, None) or any(self.ledger.said(subnet, want.port)):
             return True
         families = [family for family in self.model.plans[subnet].families if family in want.families]
+        kept = self.ledger.kept(subnet, want.port)
+        drawn = tuple(family for family in families if (kept.v4 if family == FAMILIES[0] else kept.v6) is None)
+        if drawn and line_of(self.model.plans[subnet], want.pool, drawn) in want.queued:
+            return True
         return not families or any(self.model.next_free(subnet, f, self.now, want.pool) is None for f in families)
 
     def put_promise(self, promise: Record) -> None:

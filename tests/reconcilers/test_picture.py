@@ -430,7 +430,7 @@ def test_a_pod_goes_where_nobody_has_waited_longer(picture: Picture) -> None:
     assert views.pod("default", "web").nics[0].leader.home.pool == "red"
     waiting.wait(keys.pod("default", "first"), (("space", "net", "blue"), ("space", "net", "red")), NOW)
     (nic,) = views.pod("default", "web").nics
-    assert (nic.leader.home.pool, nic.patient) == ("blue", True)
+    assert (nic.leader.home.pool, nic.queued) == ("blue", frozenset({("space", "net", "blue")}))
 
 
 def test_a_namespaces_view_knows_its_pools(picture: Picture) -> None:

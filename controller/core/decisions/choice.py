@@ -40,7 +40,7 @@ def choose(view: View, now: Seconds) -> Grant | ipam.Refusal:
 def _choose(view: View, now: Seconds) -> Grant | ipam.Refusal:
     place, bidder, held = view.place, view.leader, view.held
     ask = bidder.ask or Ask()
-    want = ipam.Want(held.port, dice=view.dice, patient=view.patient, mac=ask.mac, families=ask.families)
+    want = ipam.Want(held.port, dice=view.dice, queued=view.queued, mac=ask.mac, families=ask.families)
     if bidder.running:
         return _again(view, place, want, held, bidder.address, bidder.mac, now)
     plan, want = place.plan, replace(want, pool=bidder.home.pool)

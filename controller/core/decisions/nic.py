@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from controller.core.decisions.binding import Bidder
     from controller.core.decisions.placement import Place
-    from controller.core.effects import Effect
+    from controller.core.effects import Effect, Topic
     from controller.core.ipam import Book
     from controller.core.objects import Ip, Pod, Seconds
     from controller.core.rows import PortRow
@@ -45,7 +45,7 @@ class View:
     book: Book
     unreadable: Message | None  # why the leader's annotations cannot be read
     reservation_refusal: Message | None  # why the IP of this port is not granted yet, if it was tried
-    patient: bool
+    queued: frozenset[Topic]  # the lines in which others have waited longer
     dice: int
     age: Seconds  # of the leader, by the wall clock
     pod_nic_type: str = "veth-pair"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from controller.core.catalogue import Message
     from controller.core.decisions.binding import Bidder
     from controller.core.decisions.placement import Place
+    from controller.core.effects import Topic
     from controller.core.ipam import Book, Grant
     from controller.core.objects import Ip, Seconds
     from controller.core.rows import PortRow
@@ -45,7 +46,7 @@ class View:
     recorded: Recorded | None  # what was granted, by status or by this process's memory
     under_way: bool  # the pod flow has promised this port an address and is still writing
     promised: bool  # this key has promised it one and not seen it recorded
-    patient: bool
+    queued: frozenset[Topic]  # the lines in which others have waited longer
     dice: int
     stamp: str  # wall clock now, as a condition shows it
     protect_in_use: bool = True
@@ -196,7 +197,7 @@ def _wanted(view: View, ip: Ip) -> ipam.Want:
         _wrong_name(view, owner)
     if view.place.subnet is not None and not naming.is_nic_of(meta.name, owner, view.place.provider):
         _wrong_name(view, owner)
-    return ipam.Want(view.name, v4=v4, v6=v6, mac=mac, dice=view.dice, patient=view.patient)
+    return ipam.Want(view.name, v4=v4, v6=v6, mac=mac, dice=view.dice, queued=view.queued)
 
 
 def _wrong_name(view: View, owner: naming.Owner) -> None:
