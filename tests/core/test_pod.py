@@ -817,7 +817,14 @@ def test_a_port_made_for_a_pod_that_a_reservation_then_refuses_is_dropped() -> N
     ordinary = granted_ip(labels={**GRANTED, **ORDINARY}, pod_type="StatefulSet")
     edited = held_by(ordinary, make_row(mac=MAC2))
     outside = Ask(entry=Entry(num("192.0.2.9")))
-    assert with_ask(outside, held=(held_by(ordinary, former),)).effects == ()
+    proof = ConfirmGone("default", "web", uid="another")
+    assert with_ask(outside, held=(held_by(ordinary, former),)).effects == (proof, DropPort(former)), "seed 1391"
+    assert with_ask(outside, held=(held_by(ordinary, make_row("10.0.0.4", pod_uid="")),)).effects == (), (
+        "whose it was is not known"
+    )
+    launched = held_by(granted_ip(labels={**GRANTED, **ORDINARY}, pod_type="VirtualMachine"), former)
+    launcher = make_pod("virt-launcher-web-x", owner=VM)
+    assert with_ask(outside, launcher, held=(launched,)).effects == (), "a read by name tells nothing of a VM's pod"
     assert with_ask(outside, held=(held_by(ordinary, mine),)).effects == (DropPort(mine),), "seed 280"
     assert with_ask(outside, held=(edited,)).effects == (), "only its MAC was edited by hand: seed 1057"
     request = make_ip(subnet="gone")  # of a user, which cannot be granted while the port is there: seed 209

@@ -18,7 +18,7 @@ from controller.core.decisions.networks import DEFAULT
 from controller.core.decisions.placement import Refused
 from controller.core.decisions.realise import Held, Request, adoptable, realise
 from controller.core.decisions.reservation import SOON, contradicts, tells_of
-from controller.core.effects import Decision, DropPort, Promise, PutPort, Tell, Withdraw
+from controller.core.effects import ConfirmGone, Decision, DropPort, Promise, PutPort, Tell, Withdraw
 from controller.core.objects import Kind
 from controller.core.rows import POD_UID
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from controller.core.decisions.placement import Place
     from controller.core.effects import Effect, Topic
     from controller.core.ipam import Book
-    from controller.core.objects import Ip, Pod, Seconds
+    from controller.core.objects import Ip, Seconds
     from controller.core.rows import PortRow
 
 GRACE: Final = 2.0  # most pods have a node by then, and one patch carries `routed` too; their owners are shown
@@ -88,27 +88,42 @@ def decide(view: View, now: Seconds) -> Decision:
 def _port_at_rest(view: View) -> tuple[Effect, ...]:
     """A kept port whose next pod is refused: what a migration left in its options is taken out all the same.
 
-    One that was made for that pod, and is not what the IP says, goes: the pod was never told of it.
+    One of that owner that is not what the IP says goes, as it does where there is no pod: nobody runs with it.
     """
     row, held, pod = view.held.row, view.held, view.leader
     if row is None or not row.ours or row.type != "":
         return ()
-    if not pod.running and _untold(held, row, pod.object):
-        return (DropPort(row),)
+    if not pod.running and _untold(held, row, pod):
+        return (*_former_gone(row, pod), DropPort(row))
     if view.options is None:
         return ()
     plain = row._replace(options=merged(row.options, view.options))
     return (PutPort(plain._replace(uuid=""), row),) if plain != row else ()
 
 
-def _untold(held: Held, row: PortRow, pod: Pod) -> bool:
-    """True for a port that no record is of: made for the pod itself, or beside a reservation of something else."""
-    its_own = row.external(POD_UID) == pod.metadata.uid
+def _untold(held: Held, row: PortRow, pod: Bidder) -> bool:
+    """True for a port that no record is of: the owner's or a reservation's, or the pod's own where nothing is recorded.
+
+    It was made for a pod whose IP was not written any more (seed 1391).
+    """
     if held.unborn:
         return False
+    own = row.external(POD_UID) == pod.object.metadata.uid
     if held.recorded is not None:
-        return (its_own or held.reserved) and contradicts(row, held.recorded)
-    return its_own and (held.ip is None or not tells_of(held.ip, row))
+        return (own or held.reserved or _of_a_former(row, pod)) and contradicts(row, held.recorded)
+    return own and (held.ip is None or not tells_of(held.ip, row))
+
+
+def _of_a_former(row: PortRow, pod: Bidder) -> bool:
+    """True for the port of another pod of this name, which a live read can tell to be gone; a VM's has another name."""
+    uid = row.external(POD_UID)
+    mine = row.external("pod") == str(pod.owner) and pod.kind != "VirtualMachine"
+    return mine and uid not in {"", pod.object.metadata.uid}
+
+
+def _former_gone(row: PortRow, pod: Bidder) -> tuple[Effect, ...]:
+    """The pod shown may be older than the port: a process that lagged behind would drop that of a running pod."""
+    return (ConfirmGone(*pod.owner, uid=row.external(POD_UID)),) if _of_a_former(row, pod) else ()
 
 
 def _placement(view: View, bidder: Bidder) -> tuple[tuple[str, ...], ...]:
