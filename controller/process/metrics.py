@@ -204,10 +204,9 @@ class State(Collector):
         for one in MODES:
             mode.add_metric([one], one == self._mode)
         yield mode
-        rival = self._controller.rival.live
-        yield GaugeMetricFamily(
-            "keepip_kube_ovn_live", "1 while Kube-OVN's controller manages this cluster", bool(rival)
-        )
+        if self._mode == "manage":  # who only looks does not ask for that Lease
+            rival = bool(self._controller.rival.live)
+            yield GaugeMetricFamily("keepip_kube_ovn_live", "1 while Kube-OVN's controller manages this cluster", rival)
         info = GaugeMetricFamily("keepip_build_info", "Which version this is", labels=["version"])
         info.add_metric([__version__], 1)
         yield info

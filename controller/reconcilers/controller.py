@@ -92,7 +92,7 @@ class Controller:
         self.sweeper = Sweeper(
             world.clock, self.tuning, self.picture, self.worker.views, self.recorder, self.telemetry, self._look_at
         )
-        self.observer = Observer(world, self.tuning, self.picture, self.sweeper, self.telemetry)
+        self.observer = Observer(world, self.tuning, self.picture, self.sweeper, self.telemetry, self._heard)
 
     # -- life --------------------------------------------------------------------------------------
 

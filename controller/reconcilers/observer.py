@@ -1,7 +1,8 @@
 """`--mode=observe`: says once what the records of a cluster disagree about, and writes nothing (contract §9).
 
 For a cluster that another controller manages, which is at work while we look: what is under way disagrees for a
-moment, so only what was the same in two passes is reported.
+moment, so only what was the same in two passes is reported, and only when every watch has told since the first of them
+that nothing is new (the API server does so once a minute). A watch that hangs would make objects of its kind missing.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from controller.reconcilers.nics import takes_part
 from controller.reconcilers.telemetry import DISAGREEMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from typing import TypeAlias
 
+    from controller.core.objects import Kind, Seconds
     from controller.ports import World
     from controller.reconcilers.picture import Picture
     from controller.reconcilers.settings import Tuning
@@ -51,10 +53,19 @@ class Disagreement(NamedTuple):
 class Observer:
     """Remembers from one pass to the next what it saw, and what it has reported."""
 
-    def __init__(self, world: World, tuning: Tuning, picture: Picture, sweeper: Sweeper, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        world: World,
+        tuning: Tuning,
+        picture: Picture,
+        sweeper: Sweeper,
+        telemetry: Telemetry,
+        heard: Mapping[Kind, Seconds],
+    ) -> None:
+        """`heard`: when each watch brought something last."""
         self._clock, self._northbound, self._every = world.clock, world.northbound, tuning.sweep_s
-        self._picture, self._sweeper, self._telemetry = picture, sweeper, telemetry
-        self._before: dict[_Same, Disagreement] = {}
+        self._picture, self._sweeper, self._telemetry, self._heard = picture, sweeper, telemetry, heard
+        self._before: dict[_Same, tuple[Disagreement, Seconds]] = {}  # and since when it is the same
         self.reported: dict[_Same, Disagreement] = {}
 
     async def run(self) -> None:
@@ -69,10 +80,12 @@ class Observer:
         While Northbound is away nothing is: the ports of pods that were made meanwhile are not missing (Rule 2).
         """
         began, follows = self._clock.now(), self._northbound.connected
+        known = min(self._heard.values())  # what had happened by then is shown
         found = {one.key: one async for one in self._everything()}
         if not (follows and self._northbound.connected):
             return
-        new = {key: one for key, one in found.items() if key not in self.reported and self._before.get(key) == one}
+        since = {key: self._since(one, began) for key, one in found.items()}
+        new = {key: one for key, one in found.items() if key not in self.reported and since[key] < known}
         turn = self._clock.now()
         for one in sorted(new.values()):
             log.warning("disagreement", kind=one.kind, subnet=one.subnet, object=one.name, says=one.says)
@@ -81,11 +94,15 @@ class Observer:
             log.info("agreed", kind=one.kind, subnet=one.subnet, object=one.name)
             turn = await self._sweeper.breathe(turn)
         self.reported = {key: one for key, one in self.reported.items() if key in found} | new
-        self._before = found
+        self._before = {key: (one, since[key]) for key, one in found.items()}
         counts = Counter(one.kind for one in self.reported.values())
         for kind in DISAGREEMENTS:
             self._telemetry.disagreements.labels(kind).set(counts[kind])
         self._telemetry.swept("clean", self._clock.now() - began, self._clock.wall())
+
+    def _since(self, one: Disagreement, now: Seconds) -> Seconds:
+        same, at = self._before.get(one.key, (None, now))
+        return at if same == one else now
 
     async def _everything(self) -> AsyncIterator[Disagreement]:
         """A pass over many takes more than one turn of the loop."""

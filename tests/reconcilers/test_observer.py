@@ -14,6 +14,7 @@ from controller.core.rows import PortRow
 from controller.reconcilers.controller import Controller
 from controller.reconcilers.settings import Tuning
 from tests.core.worlds import MAC, NOTE, OURS, make_row, notes_of
+from tests.sim.apiserver import BOOKMARK_EVERY
 from tests.sim.loop import run
 from tests.sim.world import NB, SYSTEM_NAMESPACE, SimWorld
 
@@ -63,8 +64,8 @@ class Watched:
         return self.universe.database.tables.ports.get(f"{name}.default")
 
     async def passes(self, count: int = 3) -> None:
-        """Let it look so often, and no less."""
-        await asyncio.sleep(1.3 * EVERY_S * count)
+        """Let it look so often, and no less; every watch has told a bookmark after the first of them."""
+        await asyncio.sleep(1.3 * EVERY_S * count + BOOKMARK_EVERY)
 
     @property
     def open(self) -> dict[str, float]:
@@ -146,12 +147,33 @@ def test_what_is_under_way_is_not_told() -> None:
     assert told(script) == []
 
 
+def test_nothing_is_missing_while_its_watch_hangs() -> None:
+    """The pod and its port are shown; its IP was made before both, and comes half a minute later."""
+
+    async def script(watched: Watched) -> None:
+        faults, picture = watched.universe.network.faults, watched.controller.picture
+        faults.half_open, normal = 1.0, faults.half_open
+        watched.ip()
+        await asyncio.sleep(1)
+        faults.half_open = normal
+        watched.pod()
+        watched.port()
+        await asyncio.sleep(1)
+        assert picture.pods.get("default", "web") is not None
+        assert picture.port(PORT) is not None
+        await asyncio.sleep(2.6 * EVERY_S)
+        assert picture.ips.get("", PORT) is None
+        await watched.passes()
+
+    assert told(script) == []
+
+
 def test_while_northbound_is_away_no_port_is_missing() -> None:
     """What is not known is not gone; what was missing already is told as soon as it is seen again."""
 
     async def script(watched: Watched) -> None:
         network, now = watched.universe.network, watched.universe.now()
-        network.away_until[NB] = now + 10 * EVERY_S
+        network.away_until[NB] = now + 20 * EVERY_S
         for name, address in (("web", HERE), ("bare", ELSEWHERE)):
             watched.pod(name, address)
             watched.ip(name, address)
@@ -163,7 +185,7 @@ def test_while_northbound_is_away_no_port_is_missing() -> None:
         await watched.passes(7)
         assert watched.open == {}
         assert not watched.controller.world.northbound.connected
-        await watched.passes(5)
+        await watched.passes(6)
         assert watched.open == {"port_missing": 1}
 
     assert told(script) == [("disagreement", "port_missing", "bare.default")]

@@ -140,6 +140,7 @@ def test_it_writes_nothing_whatever_happens(stage: Stage, observer: Keeper, tap:
 
     seen = observer.metrics()
     assert seen.total("keepip_mode", mode="observe") == 1
+    assert not list(seen.each("keepip_kube_ovn_live")), "it cannot tell"
     assert seen.total("leader_election_master_status") == 0
     assert seen.writes == {}
     assert seen.total("workqueue_depth") == 0
@@ -184,7 +185,7 @@ def test_each_disagreement_is_told_once_and_counted_until_it_is_mended(
     def told(what: str = "disagreement") -> list[tuple[str, str]]:
         return [(one["kind"], one["object"]) for one in observer.log() if one["msg"] == what and one["subnet"] == net]
 
-    eventually("all of it is told", lambda: wanted.keys() <= set(told()), seconds=30)
+    eventually("all of it is told", lambda: wanted.keys() <= set(told()), seconds=120)  # a bookmark a minute
     before = passes(observer)
     eventually("it has looked thrice again", lambda: passes(observer) >= before + 3)
     assert sorted(told()) == sorted(wanted), "each once, and nothing else"
