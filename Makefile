@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help venv tools demo up down status check test unit laws sim mutants contract scenarios ha chaos faults image bench load \
-	coldstart clean
+	churn coldstart clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,6 +11,7 @@ PY := $(VENV)/bin/python
 SEEDS ?= 50
 EXAMPLES ?= 5000
 LOAD ?=
+CHURN ?=
 PRESENT ?= 50000
 export PYTHONUNBUFFERED := 1
 
@@ -81,6 +82,9 @@ bench: tools ## load, beside what the bare servers can do
 
 load: tools ## the load tool on a cluster of its own (LOAD="--reservations 20000 --pods 20000"; LOAD=--help)
 	@$(PY) -m tests.load.local $(LOAD)
+
+churn: tools ## 100 changes a second on a full cluster, beside the floor (CHURN="--present 20000 --seconds 600")
+	$(PY) -m tests.load.churn $(CHURN)
 
 coldstart: tools ## three starts with 50,000 IPs and 50,000 ports there (PRESENT=50000)
 	$(PY) -m tests.load.bench --large $(PRESENT)

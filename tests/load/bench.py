@@ -6,7 +6,7 @@ server and ovsdb-server run beside them: no scheduler, no kubelets. Pods are cre
 is waited for, and stay Pending, so nobody else writes to them.
 
     python -m tests.load.bench [--quick] [--only reservations|pods|start] [--json FILE] [--profile FOLDER]
-    python -m tests.load.bench --large 50000    (make load-large: only cold starts, so many IPs and ports are there)
+    python -m tests.load.bench --large 50000    (make coldstart: only cold starts, so many IPs and ports are there)
 
 It fails only when something is wrong: an object that never completes, an address given twice, a write at rest.
 Seconds are printed beside the aims, never asserted.
@@ -271,6 +271,12 @@ class Bench:
         await self._nothing_left()
 
 
+def complain(wrong: Exception) -> None:
+    """Say what is wrong, on stderr."""
+    for one in wrong.exceptions if isinstance(wrong, ExceptionGroup) else (wrong,):
+        print("WRONG:", one, *getattr(one, "__notes__", ()), sep="\n", file=sys.stderr)
+
+
 async def bench(asked: Plan, results: Results, profiles: Path | None = None) -> None:
     """Carry a plan out on a cluster of its own; the results fill up as it goes."""
     with Cluster.start(controllers=False, kwok_nodes=0) as cluster:
@@ -294,9 +300,7 @@ def main() -> int:
     try:
         asyncio.run(bench(plan(quick=asked.quick, only=asked.only, large=asked.large), results, profiles))
     except (Wrong, Refused, ExceptionGroup) as wrong:
-        causes = wrong.exceptions if isinstance(wrong, ExceptionGroup) else (wrong,)
-        for one in causes:
-            print("WRONG:", one, *getattr(one, "__notes__", ()), sep="\n", file=sys.stderr)
+        complain(wrong)
         code = 1
     except KeyboardInterrupt:
         code = 130

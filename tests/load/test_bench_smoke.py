@@ -1,11 +1,12 @@
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from controller.load.scrape import samples
 from tests.load import tables
 from tests.load.bench import Plan, Results, bench, plan
+from tests.load.churn import churn, line
 from tests.load.nb import _end
 from tests.load.tables import Case, Figures, Phase
 
@@ -85,6 +86,20 @@ def test_the_plan_has_both_sizes_and_both_rates_on_an_empty_and_on_a_full_cluste
     assert {c.kind for c in plan(only="pods").cases} == {"pods"}
     assert not plan(only="start").cases
     assert plan(large=50_000) == Plan([], full=50_000, starts=3)
+
+
+def test_churn_is_played_to_the_floor_and_to_the_controller_and_leaves_nothing() -> None:
+    """It raises Wrong itself when a change fails or something is left over."""
+    floor, ours = asyncio.run(churn(20, 40.0, {"floor": 2.0, "controller": 2.0}))
+    assert (floor.subject, ours.subject) == ("floor", "controller")
+    for one in (floor, ours):
+        assert (one.created.count, one.deleted.count) == (40, 40)
+        assert 0 < one.created.p50 <= one.created.p99
+        assert 0 < one.deleted.p50 <= one.deleted.p99
+        assert one.cores > 0
+    assert line(replace(ours, rss=[*[50.0] * 10, *[60.0] * 80, *[70.0] * 10])).endswith(
+        "50, 60, 70 MB at the begin, halfway and at the end"
+    )
 
 
 def test_an_aim_that_is_missed_says_so() -> None:
