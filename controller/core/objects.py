@@ -25,6 +25,7 @@ from controller.core.neighbours import (
     VirtualMachine,
     VirtualMachineInstance,
 )
+from controller.core.sharing import share_fields, share_meta, share_with
 
 __all__ = ["FINALIZER", "OLD_FINALIZER", "OUR_FINALIZERS", "Condition", "Meta", "OwnerRef"]
 
@@ -305,11 +306,27 @@ def parse(kind: Kind, raw: bytes | msgspec.Raw) -> Object:
     Raises Malformed only for a text that is no object with a name at all.
     """
     try:
-        return _DECODERS[kind].decode(raw)
+        view = _DECODERS[kind].decode(raw)
     except msgspec.ValidationError:
         return _salvage(kind, raw)
     except _UNREADABLE as broken:
         raise Malformed(str(broken)) from None
+    if isinstance(view, Ip):  # of all others but pods there are few
+        _share_ip(view)
+    elif isinstance(view, Pod):
+        share_meta(view.metadata)
+        share_fields(view.spec, ("node_name",))
+    return view
+
+
+def _share_ip(view: Ip) -> None:
+    share_meta(view.metadata)
+    share_fields(view.spec, ("subnet", "namespace", "pod_type", "node_name"))
+    for condition in view.status.conditions:
+        share_fields(condition, ("type", "status", "reason"))
+    if view.status.recorded is not None:
+        share_fields(view.status.recorded, ("subnet", "namespace", "pod_type", "reserved"))
+        share_with(view.status.recorded, view.spec, ("pod_name", "v4_ip_address", "v6_ip_address", "mac_address"))
 
 
 def _salvage(kind: Kind, raw: bytes | msgspec.Raw) -> Object:

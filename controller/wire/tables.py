@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 PORTS: Final = "Logical_Switch_Port"
 SWITCHES: Final = "Logical_Switch"
 SETS: Final = "Address_Set"
+_COMMON: Final = frozenset({"ls", "vendor"})  # external ids that many rows have with the same value
 
 _STRING: Final = {"type": "string"}
 _STRINGS: Final = {"type": {"key": "string", "min": 0, "max": "unlimited"}}
@@ -187,10 +189,15 @@ def _strings(json: Any) -> tuple[str, ...]:
 
 
 def pairs_of(json: Any) -> tuple[tuple[str, str], ...]:
-    """A map of strings: `["map", [[key, value], ...]]`. The keys are few: kept once."""
+    """A map of strings: `["map", [[key, value], ...]]`. The keys are few, and so are some keys' values: kept once."""
     if json is None:
         return ()
-    return tuple(sorted((intern(key), value) for key, value in json[1]))
+    return tuple(sorted(_common(k, v) if k in _COMMON else (intern(k), v) for k, v in json[1]))
+
+
+@lru_cache(maxsize=4096)
+def _common(key: str, value: str) -> tuple[str, str]:
+    return intern(key), intern(value)
 
 
 def _toggled(old: tuple[str, ...], diff: tuple[str, ...]) -> tuple[str, ...]:

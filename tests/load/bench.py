@@ -38,6 +38,7 @@ from tests.load.tables import Case, Figures, Start
 
 _WARM = 64
 _REST_S = 3.0
+_IDLE_S = 900.0
 
 
 @dataclass
@@ -160,11 +161,20 @@ class Bench:
         subject = ControllerProcess(self._cluster)
         async with self._running(subject):
             ready = time.monotonic() - begin
+            await self._idle(subject)
             await self._watcher.quiet(2.0, limit=600)
             took = time.monotonic() - begin - 2.0
             self._say(f"the controller has taken them over: ready after {ready:.1f} s, at rest after {took:.1f} s")
             await self._rest(subject, f"with {reserved} + {pods}")
         self._watcher.check()
+
+    async def _idle(self, subject: ControllerProcess) -> None:
+        """Until it has nothing to do: while it reads and decides on many it writes nothing for seconds."""
+        deadline = time.monotonic() + _IDLE_S
+        while busy := await subject.busy():
+            if time.monotonic() > deadline:
+                raise Wrong(f"{busy} keys are still to be looked at after {_IDLE_S:.0f} s")
+            await asyncio.sleep(0.5)
 
     async def _rest(self, subject: ControllerProcess, when: str) -> None:
         """At rest nothing is written (contract §2, Rule 4)."""

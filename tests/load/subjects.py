@@ -20,6 +20,7 @@ from tests.cluster.children import free_port
 from tests.cluster.cluster import Cluster, controller_command
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_BUSY = ("workqueue_depth", "workqueue_processing", "keepip_writes_unseen")
 _COUNTERS = ("rest_client_requests_total", "keepip_writes_total", "keepip_northbound_transactions_total")
 
 
@@ -166,6 +167,11 @@ class ControllerProcess(Subject):
     async def get(self, path: str) -> tuple[int, str]:
         """Ask it; 0 while it does not listen."""
         return await asyncio.to_thread(_get, f"http://127.0.0.1:{self.port}/{path}")
+
+    async def busy(self) -> int:
+        """How many keys wait, are under way, or wait for what they wrote."""
+        _, page = await self.get("metrics")
+        return int(sum(value for found in samples(page, _BUSY).values() for _, value in found))
 
     async def counts(self) -> Counts:
         cpu = self.cpu()
