@@ -57,7 +57,7 @@ async def main(told: settings.Settings) -> int:
     """Run until a signal, and give back what we hold; returns the exit code."""
     wires = metrics.Wires()
     try:
-        limit, quiet = told.tuning.request_limit_s, told.watch_silence_s
+        limit, quiet = told.tuning.request_limit_s, told.tuning.watch_silence_s
         kube = await connect(told.kubeconfig, timeout=limit, observe=wires.request, quiet=quiet)
     except PortError as why:
         log.error("no way to the API server", error=str(why))  # noqa: TRY400 - no bug, so no trace

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from controller.reconcilers.settings import Tuning
 from controller.wire.dial import Tls
-from controller.wire.kube import QUIET_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +37,6 @@ class Settings:
     http_host: str
     http_port: int
     log_level: str
-    watch_silence_s: float
     tuning: Tuning
 
     @property
@@ -167,7 +165,7 @@ OPTIONS: Final = (
     _Option("request-limit-s", f"{_T.request_limit_s:g}", "longest life of one write", _number(1, 60)),
     _Option(
         "watch-silence-s",
-        f"{QUIET_S:g}",
+        f"{_T.watch_silence_s:g}",
         "a watch that says nothing for so long, not even that nothing is new, is opened again",
         _number(1, 3600),
     ),
@@ -270,6 +268,5 @@ def _settings(values: dict[str, object], environment: Mapping[str, str]) -> Sett
         http_host=str(values["http_host"]),
         http_port=int(str(values["http_port"])),
         log_level=str(values["log_level"]),
-        watch_silence_s=float(str(values["watch_silence_s"])),
         tuning=tuning,
     )

@@ -1,8 +1,9 @@
 """`--mode=observe`: says once what the records of a cluster disagree about, and writes nothing (contract §9).
 
 For a cluster that another controller manages, which is at work while we look: what is under way disagrees for a
-moment, so only what was the same in two passes is reported, and only when every watch has told since the first of them
-that nothing is new (the API server does so once a minute). A watch that hangs would make objects of its kind missing.
+moment, so only what was the same in two passes is reported. A watch that hangs would make objects of its kind missing:
+so every watch has to have told since the first of them that nothing is new, or, where a server does not tell that of a
+kind of which nothing has happened since its own start, so much time has passed that what hung was opened again.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Observer:
         """`heard`: when each watch brought something last."""
         self._clock, self._northbound, self._every = world.clock, world.northbound, tuning.sweep_s
         self._picture, self._sweeper, self._telemetry, self._heard = picture, sweeper, telemetry, heard
+        self._silence = tuning.watch_silence_s
         self._before: dict[_Same, tuple[Disagreement, Seconds]] = {}  # and since when it is the same
         self.reported: dict[_Same, Disagreement] = {}
 
@@ -85,7 +87,8 @@ class Observer:
         if not (follows and self._northbound.connected):
             return
         since = {key: self._since(one, began) for key, one in found.items()}
-        new = {key: one for key, one in found.items() if key not in self.reported and since[key] < known}
+        certain = max(known, began - 2 * self._silence)
+        new = {key: one for key, one in found.items() if key not in self.reported and since[key] < certain}
         turn = self._clock.now()
         for one in sorted(new.values()):
             log.warning("disagreement", kind=one.kind, subnet=one.subnet, object=one.name, says=one.says)

@@ -16,6 +16,7 @@ class Tuning:
     sweep_s: float = 60.0  # between two sweeps: twice seen without an owner is what one needs to free something
     sweep_share: float = 0.25  # of a subnet's users; a sweep that would free more frees nothing of it
     request_limit_s: float = 10.0  # no write lives longer than this, also not after its sender
+    watch_silence_s: float = 90.0  # a watch that tells nothing for so long is opened again: a server speaks each minute
     status_every_s: float = 1.0  # a Subnet's numbers are written at most this often (contract §6)
     drain_s: float = 10.0  # how long a shutdown waits for what is under way
     protect_in_use: bool = True

@@ -26,9 +26,11 @@ PORT = "web.default"
 class Watched:
     """A cluster of which another controller writes the records, and a process that only looks."""
 
-    def __init__(self, universe: SimWorld) -> None:
+    def __init__(self, universe: SimWorld, silence_s: float) -> None:
         self.universe, self.mine = universe, 0
-        self.tuning = Tuning(mode="observe", sweep_s=EVERY_S, lease_namespace=SYSTEM_NAMESPACE)
+        self.tuning = Tuning(
+            mode="observe", sweep_s=EVERY_S, watch_silence_s=silence_s, lease_namespace=SYSTEM_NAMESPACE
+        )
         self.controller = Controller(universe.world, self.tuning)
         universe.store.create(Kind.SUBNET, "", "net", {"spec": {"cidrBlock": "10.0.0.0/24"}}, "kube-ovn")
         universe.database.commit((PutSwitch("net"),), "kube-ovn")
@@ -74,11 +76,11 @@ class Watched:
         return {one.labels["kind"]: one.value for one in family.samples if one.value}
 
 
-def told(script: Callable[[Watched], Awaitable[None]]) -> list[tuple[str, str, str]]:
+def told(script: Callable[[Watched], Awaitable[None]], silence_s: float = 90.0) -> list[tuple[str, str, str]]:
     """Event, kind and object of each line that it wrote while the script ran."""
 
     async def main() -> None:
-        watched = Watched(SimWorld(1))
+        watched = Watched(SimWorld(1), silence_s)
         life = asyncio.create_task(watched.controller.run())
         await asyncio.sleep(1)
         await script(watched)
@@ -166,6 +168,21 @@ def test_nothing_is_missing_while_its_watch_hangs() -> None:
         await watched.passes()
 
     assert told(script) == []
+
+
+def test_a_server_that_never_says_that_nothing_is_new_does_not_silence_it() -> None:
+    """Of a kind of which nothing has happened since its own start it says nothing; what hung is open again by then."""
+
+    async def script(watched: Watched) -> None:
+        watched.pod()
+        watched.ip()
+        await asyncio.sleep(BOOKMARK_EVERY - 5)  # none has come yet
+        watched.port()
+        await asyncio.sleep(2 * EVERY_S)
+
+    line = ("port_missing", PORT)
+    assert told(script, silence_s=10.0) == [("disagreement", *line), ("agreed", *line)]
+    assert told(script, silence_s=90.0) == [], "a watch may hang for longer"
 
 
 def test_while_northbound_is_away_no_port_is_missing() -> None:

@@ -20,6 +20,7 @@ from tests.scenarios.test_ha import RIVALS, Kubeovn
 from tests.scenarios.test_sweep import mac_of, orphan, rows
 
 READS = {"echo", "get_schema", "list_dbs", "monitor", "monitor_cond", "monitor_cond_since", "set_db_change_aware"}
+SILENCE = "--watch-silence-s=5"  # a server says nothing of a kind of which nothing has happened since its start
 READER = "keepip-observe"  # the account here; the session's own has the rights of who manages
 
 
@@ -111,7 +112,9 @@ def observer(cluster: Cluster, tap: Tap) -> Iterator[Keeper]:
     cluster.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(role()))
     process = Keeper(cluster, "observer")
     kubeconfig = cluster.controller_kubeconfig(READER)
-    process.start("--mode=observe", f"--kubeconfig={kubeconfig}", f"--nb={tap.remote}", "--sweep-s=1", wait=False)
+    process.start(
+        "--mode=observe", f"--kubeconfig={kubeconfig}", f"--nb={tap.remote}", "--sweep-s=1", SILENCE, wait=False
+    )
     process.warm()
     yield process
     assert process.stop() == 0, process.tail()
@@ -185,7 +188,7 @@ def test_each_disagreement_is_told_once_and_counted_until_it_is_mended(
     def told(what: str = "disagreement") -> list[tuple[str, str]]:
         return [(one["kind"], one["object"]) for one in observer.log() if one["msg"] == what and one["subnet"] == net]
 
-    eventually("all of it is told", lambda: wanted.keys() <= set(told()), seconds=120)  # a bookmark a minute
+    eventually("all of it is told", lambda: wanted.keys() <= set(told()), seconds=60)
     before = passes(observer)
     eventually("it has looked thrice again", lambda: passes(observer) >= before + 3)
     assert sorted(told()) == sorted(wanted), "each once, and nothing else"
